@@ -1,0 +1,143 @@
+// backend: a step -> sampled ids and the log-probabilities asked for.
+//
+// Takes a plan of fixed arrays (rows of tokens, positions, block tables, what to sample), gives ids
+// and log-probabilities, never whole logits. It must never know about requests or text.
+//
+// backend/reference is the formula in float64, backend/cpu the fast one; backend/sample turns a row
+// of logits into an id for both. A folder never includes another one's headers, but for sample.
+#ifndef BACKEND_BACKEND_H
+#define BACKEND_BACKEND_H
+
+#include "base/base.h"
+#include "model/model.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { BACKEND_EXACT, BACKEND_FAST } backend_numerics;
+
+typedef struct backend_options {
+    backend_numerics numerics;
+    int threads;         // >= 1
+    int block_size;      // tokens of a cache block; a multiple of 8
+    int64_t n_blocks;    // cache blocks; ids in block tables are [0, n_blocks)
+    int interleave;      // attention class of position t: (t / interleave) % 8; >= 1
+    int max_rows;        // token rows of a step
+    int max_seqs;        // sequences of a step
+    int max_outputs;     // output rows of a step
+    int max_logprobs;    // log-probabilities per output row, at most the vocabulary
+    int max_model_len;   // positions are [0, max_model_len)
+    bool progress;       // show loading progress
+} backend_options;
+
+// How one output row is sampled; vLLM's parameters and order (vllm.md section 5). Pointers are owned
+// by the engine and stay valid until the step's result has been read.
+typedef struct backend_sampling {
+    float temperature; // 0: greedy
+    float top_p;       // (0, 1]; 1: off
+    float min_p;       // [0, 1]; 0: off
+    int top_k;         // 0: off
+    float presence, frequency; // over output ids
+    float repetition;          // over prompt and output ids; 1: off
+    uint64_t seed;             // key of the generator, with `choice` and the position
+    uint32_t choice;           // index among the request's n
+    const int32_t *history;    // [n_history] prompt then output ids; may be NULL if no penalty is on
+    int n_history, n_prompt;
+    int n_bias;
+    const int32_t *bias_ids; // [n_bias] added to the raw logits
+    const float *bias_values;
+    int n_banned;
+    const int32_t *banned; // [n_banned] ids that cannot be sampled (bad words, min_tokens)
+    const uint32_t *mask;  // bitset over the vocabulary, 1 = allowed; NULL: all (constraints,
+                           // allowed_token_ids)
+} backend_sampling;
+
+// A row of the step whose logits are wanted.
+typedef struct backend_output {
+    int row;                        // index into the step's token rows
+    const backend_sampling *sample; // NULL: only the log-probability of `target` (prompt_logprobs)
+    int32_t target;                 // used when sample is NULL
+    int n_logprobs; // -1: none; 0: of the chosen id; k: also of the k most likely ids
+} backend_output;
+
+// A sequence's rows in the step: contiguous, ascending positions.
+typedef struct backend_seq {
+    int first_row, n_rows;
+    int position;               // of its first row; all earlier positions are in the cache
+    const int32_t *block_table; // [n_blocks] cache block of positions [i * block_size, ...)
+    int n_blocks;
+} backend_seq;
+
+// A row's id may be "what output i of the previous step sampled".
+#define BACKEND_ID_FROM_OUTPUT(i) (-1 - (int32_t)(i))
+
+typedef struct backend_plan {
+    int n_rows;
+    const int32_t *ids; // [n_rows] token ids or BACKEND_ID_FROM_OUTPUT(i)
+    int n_seqs;
+    const backend_seq *seqs;
+    int n_outputs;
+    const backend_output *outputs; // ascending rows
+} backend_plan;
+
+typedef enum {
+    BACKEND_OUTPUT_OK,
+    BACKEND_OUTPUT_NAN,   // logits were not finite: the sequence must end with an error
+    BACKEND_OUTPUT_EMPTY, // masks and bans left no id that can be sampled
+} backend_status;
+
+typedef struct backend_output_result {
+    backend_status status;
+    int32_t id;    // sampled, or the target
+    float logprob; // of `id`, from raw logits (before penalties and temperature)
+    int rank;      // 1 + the number of ids that are strictly more likely
+    int n_top;     // most likely ids, descending, ties by lower id
+    const int32_t *top_ids; // [n_top]; valid until the next submit
+    const float *top_logprobs;
+} backend_output_result;
+
+typedef struct backend_result {
+    int n_outputs;
+    const backend_output_result *outputs; // [n_outputs]; valid until the next submit
+} backend_result;
+
+typedef struct backend_stats {
+    uint64_t weight_bytes_resident, cache_bytes;
+    uint64_t weight_bytes_read; // by all steps so far: what a roofline compares with
+    double seconds;             // inside steps
+    uint64_t near_ties; // expert selections whose margin was below 1e-6 of the last chosen score
+} backend_stats;
+
+typedef struct backend backend;
+
+// Reads the weights of `m` and allocates the cache. `name` is "cpu" or "reference". `m` must outlive
+// the backend.
+int backend_open(backend **out, const char *name, const model *m, const backend_options *options,
+                 base_err *err);
+void backend_close(backend *b); // NULL is fine
+
+// One step: submit fixes the plan (its arrays must stay unchanged until wait returns), wait returns
+// the result. Plans the backend cannot run (limits, ids, positions) are bugs of the engine: abort.
+void backend_submit(backend *b, const backend_plan *plan);
+void backend_wait(backend *b, backend_result *result);
+
+void backend_get_stats(const backend *b, backend_stats *out);
+
+// Which kernels run, e.g. "avx512vnni"; for the log.
+const char *backend_describe(const backend *b);
+
+// ---------------------------------------------------------------------------------------------
+// For implementers: a backend begins with its operations.
+
+typedef struct backend_ops {
+    void (*close)(backend *b);
+    void (*submit)(backend *b, const backend_plan *plan);
+    void (*wait)(backend *b, backend_result *result);
+    void (*get_stats)(const backend *b, backend_stats *out);
+    const char *(*describe)(const backend *b);
+} backend_ops;
+
+struct backend {
+    const backend_ops *ops;
+};
+
+#endif

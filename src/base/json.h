@@ -1,0 +1,20 @@
+// JSON: jansson made strict (duplicate keys, trailing bytes, NUL in strings, depth over 512 and
+// numbers out of range are errors), and a writer for doubles that jansson prints badly.
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include <jansson.h>
+
+// Parses `text`. On error returns NULL and fills `err` with code `code` and "WHAT: line L column C:
+// reason". The caller owns the result (json_decref).
+json_t *base_json_parse(const char *text, size_t len, const char *what, int code, base_err *err);
+
+// Appends a finite double with the fewest digits that read back equal ("0.6", "1e-05", "3.0").
+void base_json_add_double(base_str *out, double value);
+// Appends `text` as a JSON string with its quotes; non-ASCII UTF-8 is kept; invalid UTF-8 becomes
+// U+FFFD.
+void base_json_add_string(base_str *out, const char *text, size_t len);
+
+#endif

@@ -1,0 +1,143 @@
+// engine: ids + parameters -> ids.
+//
+// Takes requests made of token ids and sampling parameters, gives events made of token ids. Owns the
+// scheduler, block tables, prefix cache and request states. It must never know text, HTTP or JSON.
+//
+// The object is single-threaded: engine_step does one step of everything. engine_thread (below)
+// runs one in a thread of its own and moves requests and events over queues, so that I/O threads
+// never wait for a step and the engine never waits for a client.
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "backend/backend.h"
+#include "base/base.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct engine_options {
+    int max_num_seqs;           // running sequences
+    int max_num_batched_tokens; // token rows of a step
+    int max_model_len;          // prompt + output
+    int max_queue;              // waiting requests; beyond: ENGINE_BUSY
+    int block_size;
+    int64_t n_blocks;
+    bool prefix_caching;
+    int max_logprobs; // -1: the vocabulary
+    int vocab_size;
+    int n_eos;
+    int32_t eos_ids[MODEL_MAX_EOS];
+} engine_options;
+
+typedef struct engine_params {
+    int n;          // choices, >= 1
+    int max_tokens; // >= 1; the engine also stops at max_model_len
+    int min_tokens;
+    float temperature, top_p, min_p, presence, frequency, repetition;
+    int top_k;
+    bool has_seed;
+    uint64_t seed;
+    bool ignore_eos;
+    int n_logprobs;        // -1: none
+    int n_prompt_logprobs; // -1: none
+    int n_stop_ids;
+    const int32_t *stop_ids;
+    int n_bias;
+    const int32_t *bias_ids;
+    const float *bias_values; // clamped to [-100, 100] by the engine
+    int n_allowed;
+    const int32_t *allowed_ids; // 0: all
+    int n_bad_words;            // sequences of ids whose last id is blocked after the others
+    const int32_t *const *bad_words;
+    const int *bad_word_lens;
+    uint64_t cache_salt; // prefix-cache blocks are never shared across salts
+} engine_params;
+
+// n = 1, max_tokens 16, temperature 1, top_p 1, repetition 1, no log-probabilities.
+void engine_params_init(engine_params *p);
+
+typedef enum { ENGINE_ACCEPTED = 0, ENGINE_BUSY = 1, ENGINE_INVALID = 2 } engine_submit_status;
+
+typedef enum {
+    ENGINE_EVENT_PROMPT, // prompt log-probabilities of one position
+    ENGINE_EVENT_TOKEN,
+    ENGINE_EVENT_FINISH, // last event of a choice
+} engine_event_kind;
+
+typedef enum {
+    ENGINE_FINISH_STOP, // EOS or a stop id; the id itself was an event before
+    ENGINE_FINISH_LENGTH,
+    ENGINE_FINISH_ABORT,
+    ENGINE_FINISH_ERROR, // NaN guard, or nothing left to sample; `error` says which
+} engine_finish;
+
+typedef struct engine_logprob {
+    int32_t id;
+    float logprob;
+} engine_logprob;
+
+typedef struct engine_event {
+    uint64_t request;
+    int choice;
+    engine_event_kind kind;
+    int32_t id;      // TOKEN: sampled id; PROMPT: the prompt's id
+    int position;    // of `id` in prompt + output
+    float logprob;   // when log-probabilities were asked for
+    int rank;
+    int n_top;
+    engine_logprob *top; // owned by the event; freed by engine_event_free
+    engine_finish finish;
+    int32_t stop_id;     // FINISH_STOP: which id, else -1
+    const char *error;   // static text
+    int n_prompt, n_output, n_cached; // FINISH: usage; cached = prompt ids found in the prefix cache
+    int64_t queued_ns, prefill_ns, decode_ns;
+} engine_event;
+
+void engine_event_free(engine_event *e); // what it owns, not the struct
+
+typedef struct engine_stats {
+    int running, waiting;
+    int64_t blocks_total, blocks_free; // free: not referenced (cached ones count as free)
+    uint64_t steps, tokens_computed, prompt_tokens, generation_tokens;
+    uint64_t prefix_queries, prefix_hits; // tokens
+    uint64_t preemptions, nan_guard;
+    uint64_t finished_stop, finished_length, finished_abort, finished_error;
+} engine_stats;
+
+typedef struct engine engine;
+
+// `b` must outlive the engine. Options must match the backend's.
+engine *engine_create(backend *b, const engine_options *options);
+void engine_destroy(engine *e); // NULL is fine; unfinished requests vanish without events
+
+// Copies the prompt and all parameters. Ids are the caller's and must be unique among live requests.
+// On ENGINE_INVALID `err` (BASE_ERR_USAGE) names the field.
+engine_submit_status engine_submit(engine *e, uint64_t id, const int32_t *prompt, int n_prompt,
+                                   const engine_params *params, base_err *err);
+// Ends a request in any state; its choices get ENGINE_FINISH_ABORT. Unknown ids are ignored.
+void engine_abort(engine *e, uint64_t id);
+
+// Runs one step if there is work. Returns false when there was none.
+bool engine_step(engine *e);
+// Takes the next event; false when there is none. The caller frees it.
+bool engine_next_event(engine *e, engine_event *out);
+void engine_get_stats(const engine *e, engine_stats *out);
+
+// ---------------------------------------------------------------------------------------------
+// The engine in a thread of its own.
+
+typedef struct engine_thread engine_thread;
+
+// Starts a thread that owns `e` from now on (destroyed by engine_thread_stop). `wake` is called from
+// the engine's thread when events become available and must not block.
+engine_thread *engine_thread_start(engine *e, void (*wake)(void *arg), void *arg);
+void engine_thread_stop(engine_thread *t);
+
+// Callable from any thread; never waits for a step. A full or invalid request is answered at once.
+engine_submit_status engine_thread_submit(engine_thread *t, uint64_t id, const int32_t *prompt,
+                                          int n_prompt, const engine_params *params,
+                                          base_err *err);
+void engine_thread_abort(engine_thread *t, uint64_t id);
+bool engine_thread_next_event(engine_thread *t, engine_event *out);
+void engine_thread_get_stats(engine_thread *t, engine_stats *out);
+
+#endif
