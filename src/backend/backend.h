@@ -138,6 +138,11 @@ typedef struct backend_ops {
 
 struct backend {
     const backend_ops *ops;
+    // What plans are checked against: filled and used by backend.c alone.
+    const model_config *config;
+    backend_options options;
+    int last_outputs; // of the last step submitted
+    bool in_flight;
 };
 
 #endif
