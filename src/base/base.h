@@ -6,6 +6,7 @@
 #define BASE_BASE_H
 
 #include "base/err.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-void *base_alloc(size_t bytes);              // uninitialised; never NULL; free with base_free
+void *base_alloc(size_t bytes);               // uninitialised; never NULL; free with base_free
 void *base_calloc(size_t count, size_t size); // zeroed; aborts on overflow too
 void *base_realloc(void *p, size_t bytes);
 char *base_strdup(const char *s);

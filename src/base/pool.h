@@ -5,7 +5,11 @@
 
 typedef struct base_pool base_pool;
 
+// The cores this process may run on (its affinity mask).
+int base_cpu_count(void);
+
 // `threads` >= 1 counts the caller. Workers spin only while there are no more of them than cores.
+// NULL, with errno set, when the system refuses a thread.
 base_pool *base_pool_create(int threads);
 void base_pool_destroy(base_pool *pool); // NULL is fine
 int base_pool_threads(const base_pool *pool);

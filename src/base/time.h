@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-int64_t base_now_ns(void);   // monotonic
-double base_now_s(void);     // monotonic, seconds
-int64_t base_wall_s(void);   // seconds since 1970
+int64_t base_now_ns(void); // monotonic
+double base_now_s(void);   // monotonic, seconds
+int64_t base_wall_s(void); // seconds since 1970
 
 #endif
