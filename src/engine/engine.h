@@ -1,7 +1,8 @@
 // engine: ids + parameters -> ids.
 //
-// Takes requests made of token ids and sampling parameters, gives events made of token ids. Owns the
-// scheduler, block tables, prefix cache and request states. It must never know text, HTTP or JSON.
+// Takes requests made of token ids and sampling parameters, gives events made of token ids. Owns
+// the scheduler, block tables, prefix cache and request states. It must never know text, HTTP or
+// JSON.
 //
 // The object is single-threaded: engine_step does one step of everything. engine_thread (below)
 // runs one in a thread of its own and moves requests and events over queues, so that I/O threads
@@ -15,10 +16,12 @@
 #include <stdint.h>
 
 typedef struct engine_options {
-    int max_num_seqs;           // running sequences
-    int max_num_batched_tokens; // token rows of a step
-    int max_model_len;          // prompt + output
-    int max_queue;              // waiting requests; beyond: ENGINE_BUSY
+    int max_num_seqs;           // running sequences; a choice of a request is a sequence
+    int max_num_batched_tokens; // token rows of a step, >= max_num_seqs
+    int max_outputs;   // output rows of a step, >= max_num_seqs; 0: max_num_seqs. Rows beyond
+                       // max_num_seqs are what prompt_logprobs can use to go faster
+    int max_model_len; // prompt + output
+    int max_queue; // waiting choices: with more than max_num_seqs + max_queue alive, ENGINE_BUSY
     int block_size;
     int64_t n_blocks;
     bool prefix_caching;
@@ -30,10 +33,11 @@ typedef struct engine_options {
 
 typedef struct engine_params {
     int n;          // choices, >= 1
-    int max_tokens; // >= 1; the engine also stops at max_model_len
-    int min_tokens;
+    int max_tokens; // >= 1; the engine also stops at max_model_len, and where the pool of blocks
+                    // ends
+    int min_tokens; // EOS and stop ids cannot be sampled before
     float temperature, top_p, min_p, presence, frequency, repetition;
-    int top_k;
+    int top_k; // 0 or -1: off
     bool has_seed;
     uint64_t seed;
     bool ignore_eos;
@@ -46,7 +50,8 @@ typedef struct engine_params {
     const float *bias_values; // clamped to [-100, 100] by the engine
     int n_allowed;
     const int32_t *allowed_ids; // 0: all
-    int n_bad_words;            // sequences of ids whose last id is blocked after the others
+    int n_bad_words; // sequences of ids whose last id is blocked after the others, in the
+                     // output (the prompt does not count)
     const int32_t *const *bad_words;
     const int *bad_word_lens;
     uint64_t cache_salt; // prefix-cache blocks are never shared across salts
@@ -67,7 +72,7 @@ typedef enum {
     ENGINE_FINISH_STOP, // EOS or a stop id; the id itself was an event before
     ENGINE_FINISH_LENGTH,
     ENGINE_FINISH_ABORT,
-    ENGINE_FINISH_ERROR, // NaN guard, or nothing left to sample; `error` says which
+    ENGINE_FINISH_ERROR, // NaN guard (ends all choices), or nothing left to sample; see `error`
 } engine_finish;
 
 typedef struct engine_logprob {
@@ -79,23 +84,25 @@ typedef struct engine_event {
     uint64_t request;
     int choice;
     engine_event_kind kind;
-    int32_t id;      // TOKEN: sampled id; PROMPT: the prompt's id
-    int position;    // of `id` in prompt + output
-    float logprob;   // when log-probabilities were asked for
+    int32_t id;    // TOKEN: sampled id; PROMPT: the prompt's id
+    int position;  // of `id` in prompt + output
+    float logprob; // when log-probabilities were asked for
     int rank;
     int n_top;
     engine_logprob *top; // owned by the event; freed by engine_event_free
     engine_finish finish;
-    int32_t stop_id;     // FINISH_STOP: which id, else -1
-    const char *error;   // static text
-    int n_prompt, n_output, n_cached; // FINISH: usage; cached = prompt ids found in the prefix cache
-    int64_t queued_ns, prefill_ns, decode_ns;
+    int32_t stop_id;   // FINISH_STOP: which id, else -1
+    const char *error; // static text
+    // FINISH: usage. n_cached: prompt ids found in the prefix cache when the request was first
+    // admitted; what recomputation after a preemption finds is not counted.
+    int n_prompt, n_output, n_cached;
+    int64_t queued_ns, prefill_ns, decode_ns; // of the choice; a phase not reached is 0
 } engine_event;
 
 void engine_event_free(engine_event *e); // what it owns, not the struct
 
 typedef struct engine_stats {
-    int running, waiting;
+    int running, waiting;              // choices
     int64_t blocks_total, blocks_free; // free: not referenced (cached ones count as free)
     uint64_t steps, tokens_computed, prompt_tokens, generation_tokens;
     uint64_t prefix_queries, prefix_hits; // tokens
@@ -105,12 +112,18 @@ typedef struct engine_stats {
 
 typedef struct engine engine;
 
-// `b` must outlive the engine. Options must match the backend's.
+// 0, or BASE_ERR_USAGE with the option's name in `err`.
+int engine_options_check(const engine_options *options, base_err *err);
+// `b` must outlive the engine. Options must match the backend's, and have passed the check above.
+// ABRUZZI_FAULTS=1 with NAN_AT_STEP=k makes the outputs of step k count as NaN (steps count from
+// 1), with SLOW_STEP_MS=t each step takes at least t ms.
 engine *engine_create(backend *b, const engine_options *options);
 void engine_destroy(engine *e); // NULL is fine; unfinished requests vanish without events
 
-// Copies the prompt and all parameters. Ids are the caller's and must be unique among live requests.
-// On ENGINE_INVALID `err` (BASE_ERR_USAGE) names the field.
+// Copies the prompt and all parameters. Ids are the caller's and must be unique among live
+// requests. On ENGINE_INVALID `err` (BASE_ERR_USAGE) is "FIELD: reason", FIELD being the
+// parameter's name in the API (top_p, logit_bias, ...) or "prompt". ENGINE_BUSY fills it too
+// (BASE_ERR_RESOURCE).
 engine_submit_status engine_submit(engine *e, uint64_t id, const int32_t *prompt, int n_prompt,
                                    const engine_params *params, base_err *err);
 // Ends a request in any state; its choices get ENGINE_FINISH_ABORT. Unknown ids are ignored.
@@ -127,15 +140,14 @@ void engine_get_stats(const engine *e, engine_stats *out);
 
 typedef struct engine_thread engine_thread;
 
-// Starts a thread that owns `e` from now on (destroyed by engine_thread_stop). `wake` is called from
-// the engine's thread when events become available and must not block.
+// Starts a thread that owns `e` from now on (destroyed by engine_thread_stop). `wake` is called
+// from the engine's thread when events become available and must not block.
 engine_thread *engine_thread_start(engine *e, void (*wake)(void *arg), void *arg);
 void engine_thread_stop(engine_thread *t);
 
 // Callable from any thread; never waits for a step. A full or invalid request is answered at once.
 engine_submit_status engine_thread_submit(engine_thread *t, uint64_t id, const int32_t *prompt,
-                                          int n_prompt, const engine_params *params,
-                                          base_err *err);
+                                          int n_prompt, const engine_params *params, base_err *err);
 void engine_thread_abort(engine_thread *t, uint64_t id);
 bool engine_thread_next_event(engine_thread *t, engine_event *out);
 void engine_thread_get_stats(engine_thread *t, engine_stats *out);
