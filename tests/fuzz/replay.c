@@ -7,14 +7,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define MAX_INPUT ((size_t)64 << 20)
+#define MAX_FILE_BYTES ((size_t)64 << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int replay_file(const char *path) {
     base_err err = {0};
     base_str input = {0};
-    if (base_file_read(path, MAX_INPUT, 1, &input, &err) != 0) {
+    if (base_file_read(path, MAX_FILE_BYTES, 1, &input, &err) != 0) {
         fprintf(stderr, "%s\n", err.message);
         exit(1);
     }
