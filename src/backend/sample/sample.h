@@ -15,7 +15,6 @@ void sample_scratch_free(sample_scratch *s);
 // position + 1. top_ids and top_logprobs have room for max(output->n_logprobs, 0) and are filled as
 // result->top_ids, top_logprobs.
 void sample_row(sample_scratch *s, float *logits, int vocab_size, const backend_output *output,
-                int position, int32_t *top_ids, float *top_logprobs,
-                backend_output_result *result);
+                int position, int32_t *top_ids, float *top_logprobs, backend_output_result *result);
 
 #endif
