@@ -33,6 +33,7 @@ typedef struct model_config {
     int moe_intermediate_size; // one routed expert
     int n_routed_experts, n_experts_per_tok, n_shared_experts;
     int first_k_dense_replace, moe_layer_freq;
+    int n_nextn_layers; // multi-token-prediction layers after the others: ignored
     int n_group, topk_group;
     bool norm_topk_prob;
     double routed_scaling_factor;
@@ -45,7 +46,7 @@ typedef struct model_config {
     bool int4_experts; // pack-quantized group 32, else BF16
 } model_config;
 
-// Reads config.json text. `what` names it in errors.
+// Reads config.json text. `what` names it in errors. eos_ids are those of config.json alone.
 int model_config_parse(model_config *out, const char *json, size_t len, const char *what,
                        base_err *err);
 
@@ -62,13 +63,23 @@ bool model_layer_is_moe(const model_config *config, int layer);
 // ---------------------------------------------------------------------------------------------
 // Weights
 
-typedef enum { MODEL_BF16, MODEL_F32, MODEL_I32, MODEL_I64 } model_dtype;
+// Weights that are used have one of these types; ignored tensors may have any of the format's.
+typedef enum {
+    MODEL_BF16,
+    MODEL_F32,
+    MODEL_I32,
+    MODEL_I64,
+    MODEL_OTHER_DTYPE,
+} model_dtype;
+
+enum { MODEL_MAX_DIMS = 8 };
 
 typedef struct model_tensor {
     const char *name; // owned by the checkpoint
     model_dtype dtype;
+    const char *dtype_name; // as in the file: "BF16"; static text
     int n_dims;
-    int64_t shape[4];
+    int64_t shape[MODEL_MAX_DIMS];
     int file;        // index into the checkpoint's shards
     uint64_t offset; // of the first byte in that file
     uint64_t bytes;
@@ -92,8 +103,8 @@ typedef struct model_layer {
     const model_tensor *q_a_norm;               // [q_lora_rank]
     model_matrix kv_a;                          // [kv_lora + rope, hidden]
     const model_tensor *kv_a_norm;              // [kv_lora_rank]
-    model_matrix kv_b;                          // [heads * (nope + v), kv_lora], per head nope then v
-    model_matrix o;                             // [hidden, heads * v]
+    model_matrix kv_b; // [heads * (nope + v), kv_lora], per head nope then v
+    model_matrix o;    // [hidden, heads * v]
     bool is_moe;
     model_matrix gate, up, down;                      // dense MLP
     model_matrix router;                              // [n_routed_experts, hidden]
@@ -151,22 +162,22 @@ void model_rope_init(const model_config *config, double *inv_freq, double *cos_s
 
 // ---------------------------------------------------------------------------------------------
 // Sharding rule for sums (DESIGN, promise 2): a reduction over `cols` is cut into MODEL_PARTS parts
-// at multiples of `unit` (32, or the head size for o_proj), as equal as possible, larger ones first.
-// Part p is [bounds[p], bounds[p + 1]); parts may be empty. cols % unit must be 0.
+// at multiples of `unit` (32, or the head size for o_proj), as equal as possible, larger ones
+// first. Part p is [bounds[p], bounds[p + 1]); parts may be empty. cols % unit must be 0.
 void model_part_bounds(int cols, int unit, int bounds[MODEL_PARTS + 1]);
 
 // ---------------------------------------------------------------------------------------------
 // Memory plan
 
 typedef struct model_plan_options {
-    int tensor_parallel, decode_context_parallel; // 1, 2, 4, 8
-    bool exact;        // float32 latent cache, else BF16
-    int block_size;    // tokens
-    int max_rows;      // token rows of a step
+    int tensor_parallel, decode_context_parallel; // 1, 2, 4, 8; the second divides the first
+    bool exact;                                   // float32 latent cache, else BF16
+    int block_size;                               // tokens
+    int max_rows;                                 // token rows of a step
     int max_num_seqs;
-    int max_model_len;    // tokens; 0: config's
-    uint64_t memory_bytes; // what may be used in all; 0: measured (available memory, cgroup limit)
-    uint64_t kv_bytes;     // > 0: --kv-cache-memory-bytes
+    int max_model_len;     // tokens; 0: config's
+    uint64_t memory_bytes; // for all ranks together; 0: measured (available memory, cgroup limit)
+    uint64_t kv_bytes;     // > 0: --kv-cache-memory-bytes, per rank
 } model_plan_options;
 
 typedef struct model_plan {
@@ -174,12 +185,12 @@ typedef struct model_plan {
     uint64_t weight_bytes;     // the sum, per rank
     uint64_t activation_bytes; // step buffers, an upper estimate
     uint64_t kv_token_bytes;   // per token of context, per rank, all layers
-    uint64_t kv_bytes;         // for the cache
-    int64_t n_blocks;
-    int64_t kv_tokens; // n_blocks * block_size * dcp
-    uint64_t memory_bytes;
-    int max_model_len; // after shrinking
-    bool shrunk;       // config's max_position_embeddings did not fit
+    uint64_t kv_bytes;         // for the cache, per rank
+    int64_t n_blocks;          // per rank
+    int64_t kv_tokens;         // n_blocks * block_size * dcp
+    uint64_t memory_bytes;     // what one rank may use
+    int max_model_len;         // after shrinking
+    bool shrunk;               // config's max_position_embeddings did not fit
 } model_plan;
 
 // Computes the plan. A max_model_len asked for that does not fit is BASE_ERR_RESOURCE with the
@@ -192,7 +203,7 @@ void model_plan_print(const model_plan *plan, base_str *out); // a small table
 // Synthesis: random checkpoints in the exact file format
 
 typedef struct model_synth_options {
-    const char *preset;        // "tiny", "moonlight", "k2-slice", "k2"
+    const char *preset;                  // "tiny", "moonlight", "k2-slice", "k2"
     int n_layers, n_experts, vocab_size; // 0: the preset's
     const char *tokenizer_dir; // NULL: a generated byte-level vocabulary plus Kimi's control tokens
     uint64_t seed;
