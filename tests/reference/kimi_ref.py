@@ -126,10 +126,14 @@ class Result:
 
 
 class Model:
-    def __init__(self, path, inner_eps=None):
+    @staticmethod
+    def read_config(path):
         with open(os.path.join(path, "config.json")) as f:
             config = json.load(f)
-        self.config = config = config.get("text_config", config)
+        return config.get("text_config", config)
+
+    def __init__(self, path, inner_eps=None):
+        self.config = config = self.read_config(path)
         self.tensors = read_checkpoint(path)
         self.eps = config["rms_norm_eps"]
         self.inner_eps = self.eps if inner_eps is None else inner_eps
