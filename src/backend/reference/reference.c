@@ -2,7 +2,6 @@
 // submit. `threads`, `interleave` and `numerics` have nothing to change here.
 #include "backend/reference/reference.h"
 #include "backend/internal.h"
-#include <math.h>
 #include <string.h>
 
 static void reference_close(backend *b) {
@@ -16,13 +15,6 @@ static void reference_close(backend *b) {
     base_free(r);
 }
 
-static bool finite_logits(const float *logits, int n) {
-    for (int i = 0; i < n; i++)
-        if (!isfinite(logits[i]))
-            return false;
-    return true;
-}
-
 static void output(reference *r, const backend_plan *plan, int i) {
     const backend_output *o = &plan->outputs[i];
     backend_output_result *result = &r->results[i];
@@ -30,13 +22,9 @@ static void output(reference *r, const backend_plan *plan, int i) {
     reference_logits(r, o->row);
     for (int t = 0; t < vocab; t++)
         r->sample_logits[t] = (float)r->logits[t];
-    if (finite_logits(r->sample_logits, vocab)) {
-        size_t top = (size_t)i * r->options.max_logprobs;
-        sample_row(r->scratch, r->sample_logits, vocab, o, r->positions[o->row], r->top_ids + top,
-                   r->top_logprobs + top, result);
-    } else {
-        *result = (backend_output_result){.status = BACKEND_OUTPUT_NAN};
-    }
+    size_t top = (size_t)i * r->options.max_logprobs;
+    sample_row(r->scratch, r->sample_logits, vocab, o, r->positions[o->row], r->top_ids + top,
+               r->top_logprobs + top, result);
     // The engine drops a sequence whose output is not OK, but may have planned its next row
     // already.
     r->last_ids[i] = result->status == BACKEND_OUTPUT_OK ? result->id : 0;
