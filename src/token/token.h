@@ -28,14 +28,14 @@ int token_vocab_ordinary(const token_vocab *vocab); // the number of ordinary to
 // The bytes of an id (control tokens: their name); NULL and 0 for ids out of range.
 const char *token_bytes(const token_vocab *vocab, int32_t id, size_t *len);
 bool token_is_control(const token_vocab *vocab, int32_t id);
-// As "special" in tokenizer_config.json: dropped by skip_special_tokens. Tool-call and think markers
-// are control tokens but not special.
+// As "special" in tokenizer_config.json: dropped by skip_special_tokens. Tool-call and think
+// markers are control tokens but not special.
 bool token_is_special(const token_vocab *vocab, int32_t id);
 // The id of a control token by its exact name, or -1.
 int32_t token_control_id(const token_vocab *vocab, const char *name);
 
 enum {
-    TOKEN_PLAIN = 0,        // names of control tokens in the text are ordinary text
+    TOKEN_PLAIN = 0,         // names of control tokens in the text are ordinary text
     TOKEN_ALLOW_SPECIAL = 1, // names of control tokens in the text become control tokens
 };
 
@@ -49,8 +49,8 @@ size_t token_max_bytes(const token_vocab *vocab);
 
 // Incremental decoding to valid UTF-8. Incomplete sequences are held back until complete; a byte
 // that can no longer become part of a valid sequence is replaced by U+FFFD, one per maximal invalid
-// subpart (the WHATWG rule, as Python's errors="replace"). Pieces put together equal the decoding of
-// the whole.
+// subpart (the WHATWG rule, as Python's errors="replace"). Pieces put together equal the decoding
+// of the whole.
 typedef struct token_decoder {
     unsigned char held[4];
     int n_held;

@@ -1,0 +1,77 @@
+// Finding the halves of every token, in the order of ids: when a token's turn comes, all merges
+// that could happen before its own are known.
+#include "token/vocab.h"
+
+static const unsigned char *bytes_of(const token_vocab *vocab, int32_t id) {
+    return (const unsigned char *)vocab->bytes + vocab->offset[id];
+}
+
+// The longest token that `id`, but for its last byte, starts with; -1 for single bytes.
+static int32_t longest_start(const token_vocab *vocab, int32_t id) {
+    const unsigned char *p = bytes_of(vocab, id);
+    size_t len;
+    return token_trie_longest(&vocab->tokens, p, p + token_length(vocab, id) - 1, &len);
+}
+
+static void add_pair(token_merges *m, int32_t left, int32_t right, int32_t merged) {
+    uint64_t key = (uint64_t)left << TOKEN_ID_BITS | (uint64_t)right;
+    uint64_t i = token_pair_slot(m, key);
+    while (m->slots[i])
+        i = (i + 1) & m->mask;
+    m->slots[i] = key << TOKEN_ID_BITS | (uint64_t)merged;
+}
+
+static bool is_before(const token_vocab *vocab, int32_t part, int32_t whole) {
+    return part < whole || token_length(vocab, part) == 1;
+}
+
+// False when the token has no halves that come before it.
+static bool find_halves(token_vocab *vocab, int32_t id) {
+    token_merges *m = &vocab->merges;
+    const unsigned char *p = bytes_of(vocab, id), *end = p + token_length(vocab, id);
+    if (end - p == 1)
+        return true;
+    for (int32_t left = m->shorter[id]; left >= 0; left = m->shorter[left]) {
+        if (!is_before(vocab, left, id))
+            continue;
+        int32_t right = token_trie_find(&vocab->tokens, p + token_length(vocab, left), end);
+        if (right < 0 || !is_before(vocab, right, id) || !token_pair_stays(m, left, right))
+            continue;
+        m->left[id] = left;
+        m->right[id] = right;
+        add_pair(m, left, right, id);
+        return true;
+    }
+    return false;
+}
+
+int token_merges_build(token_vocab *vocab, base_err *err) {
+    token_merges *m = &vocab->merges;
+    size_t n = (size_t)vocab->ordinary, slots = 1024;
+    while (slots < 2 * n) // half empty, since most look-ups find nothing
+        slots *= 2;
+    m->mask = slots - 1;
+    m->shorter = base_try_calloc(n, sizeof *m->shorter);
+    m->left = base_try_calloc(n, sizeof *m->left);
+    m->right = base_try_calloc(n, sizeof *m->right);
+    m->slots = base_try_calloc(slots, sizeof *m->slots);
+    if (!m->shorter || !m->left || !m->right || !m->slots)
+        return base_fail(err, BASE_ERR_RESOURCE, "no memory for the merges of %zu tokens", n);
+    for (int32_t id = 0; id < vocab->ordinary; id++) {
+        m->shorter[id] = longest_start(vocab, id);
+        // Single bytes may come late and are halves from the start.
+        m->left[id] = m->right[id] = -1;
+    }
+    m->usable = true;
+    for (int32_t id = 0; id < vocab->ordinary && m->usable; id++)
+        m->usable = find_halves(vocab, id);
+    return 0;
+}
+
+void token_merges_free(token_merges *m) {
+    base_free(m->shorter);
+    base_free(m->left);
+    base_free(m->right);
+    base_free(m->slots);
+    *m = (token_merges){0};
+}

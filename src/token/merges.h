@@ -1,0 +1,66 @@
+// The merges behind a vocabulary: from which two tokens each token is made, and which neighbours
+// stay unmerged.
+//
+// The vocabulary is a list of byte strings; merging joins the adjacent pair whose concatenation has
+// the lowest rank (id). Whatever the vocabulary, merging inside a stretch that no merge crosses
+// goes on as if the stretch were alone. Hence the result for a text is the one sequence of tokens
+// in which every two neighbours, merged alone, stay as they are: token_pair_stays. And a token is
+// only ever made from one pair, the last state of merging it alone: its halves.
+//
+// token_pair_stays further needs that halves come before their whole (single bytes count as first),
+// because then merges happen in the order of ids. That is so in every vocabulary that was trained;
+// `usable` says whether it is in this one.
+#ifndef TOKEN_MERGES_H
+#define TOKEN_MERGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { TOKEN_ID_BITS = 21 };
+
+typedef struct token_merges {
+    bool usable;
+    int32_t *shorter; // [ordinary] the longest token that a token properly starts with, or -1
+    int32_t *left;    // [ordinary] the halves of a token, -1 for single bytes
+    int32_t *right;   // [ordinary]
+    uint64_t *slots;  // [mask + 1] open addressing: left, right, their merge; 0 is free
+    uint64_t mask;
+} token_merges;
+
+static inline uint64_t token_pair_slot(const token_merges *m, uint64_t key) {
+    return (key * 0x9e3779b97f4a7c15u >> 32) & m->mask;
+}
+
+// The token that `left` and `right` are the halves of, or -1.
+static inline int32_t token_pair_find(const token_merges *m, int32_t left, int32_t right) {
+    uint64_t key = (uint64_t)left << TOKEN_ID_BITS | (uint64_t)right;
+    for (uint64_t i = token_pair_slot(m, key); m->slots[i]; i = (i + 1) & m->mask)
+        if (m->slots[i] >> TOKEN_ID_BITS == key)
+            return (int32_t)(m->slots[i] & ((1u << TOKEN_ID_BITS) - 1));
+    return -1;
+}
+
+// Whether merging the bytes of `left` followed by those of `right` gives [left, right] again. Goes
+// back in time: at each step the later of the two merges next to the border is undone, and the
+// pieces then next to the border must not have had an earlier merge (or one of the same rank and
+// further left) with each other.
+static inline bool token_pair_stays(const token_merges *m, int32_t left, int32_t right) {
+    int32_t before = INT32_MAX; // a merge across the border happens only if its id is below this
+    for (;;) {
+        int32_t merged = token_pair_find(m, left, right);
+        if (merged >= 0 && merged < before)
+            return false;
+        int32_t inner_left = m->right[left], inner_right = m->left[right];
+        if (inner_left >= 0 && (left > right || inner_right < 0)) {
+            before = left;
+            left = inner_left;
+        } else if (inner_right >= 0) {
+            before = right + 1;
+            right = inner_right;
+        } else {
+            return true;
+        }
+    }
+}
+
+#endif
