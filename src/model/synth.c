@@ -23,6 +23,8 @@ static const char *const own_files[] = {
 };
 // What the small files and the file system's own bookkeeping may need.
 static const uint64_t spare_bytes = 32 << 20;
+// A vocabulary is made before its size can be checked with the rest of the config.
+enum { MAX_VOCAB = 1 << 22 };
 
 // ---------------------------------------------------------------------------------------------
 // What to write
@@ -65,9 +67,9 @@ static int make_config(synthesis *s, const model_synth_options *options, base_er
     if (!s->config)
         return BASE_ERR_USAGE;
     json_int_t vocab = json_integer_value(json_object_get(s->config, "vocab_size"));
-    if (vocab < 0 || vocab > 1 << 24)
-        return base_fail(err, BASE_ERR_USAGE,
-                         "vocab_size %" JSON_INTEGER_FORMAT ": not in [0, 16777216]", vocab);
+    if (vocab < 0 || vocab > MAX_VOCAB)
+        return base_fail(err, BASE_ERR_USAGE, "vocab_size %" JSON_INTEGER_FORMAT ": not in [0, %d]",
+                         vocab, MAX_VOCAB);
     if (!options->tokenizer_dir &&
         (code = synth_tokenizer_generate(&s->tokenizer, (int)vocab, err)))
         return code;
@@ -258,9 +260,8 @@ static int write_checkpoint(const char *dir, const synthesis *s, const model_syn
 int model_synth(const char *dir, const model_synth_options *options, base_err *err) {
     synthesis s = {0};
     int code = make_config(&s, options, err);
-    if (!code)
-        code = synth_plan_make(&s.plan, &s.parsed, s.tokenizer.n_ordinary, err);
     if (!code) {
+        synth_plan_make(&s.plan, &s.parsed, s.tokenizer.n_ordinary);
         make_texts(&s, options);
         code = write_checkpoint(dir, &s, options, err);
     }

@@ -76,8 +76,9 @@ typedef struct synth_plan {
     uint64_t bytes;
 } synth_plan;
 
-// Lays out every tensor without writing anything. `n_ordinary` is where control tokens begin.
-int synth_plan_make(synth_plan *out, const model_config *config, int n_ordinary, base_err *err);
+// Lays out every tensor of a config that model_config_parse accepted, without writing anything.
+// `n_ordinary` is where control tokens begin.
+void synth_plan_make(synth_plan *out, const model_config *config, int n_ordinary);
 void synth_plan_free(synth_plan *plan);
 // The shard's safetensors header, length word included, padded to 8 bytes with spaces.
 void synth_plan_header(const synth_shard *shard, base_str *out);

@@ -188,25 +188,8 @@ static void place_tensors(synth_plan *plan, synth_shard *shard) {
     plan->n_tensors += shard->n_tensors;
 }
 
-static int check_groups(const model_config *c, base_err *err) {
-    if (!c->int4_experts)
-        return 0;
-    if (c->hidden_size % GROUP)
-        return base_fail(err, BASE_ERR_USAGE, "hidden_size %d: INT4 experts need a multiple of %d",
-                         c->hidden_size, GROUP);
-    if (c->moe_intermediate_size % GROUP)
-        return base_fail(err, BASE_ERR_USAGE,
-                         "moe_intermediate_size %d: INT4 experts need a multiple of %d",
-                         c->moe_intermediate_size, GROUP);
-    return 0;
-}
-
-int synth_plan_make(synth_plan *out, const model_config *config, int n_ordinary, base_err *err) {
-    *out = (synth_plan){0};
-    int code = check_groups(config, err);
-    if (code)
-        return code;
-    out->n_shards = config->n_layers + 1;
+void synth_plan_make(synth_plan *out, const model_config *config, int n_ordinary) {
+    *out = (synth_plan){.n_shards = config->n_layers + 1};
     out->shards = base_calloc(out->n_shards, sizeof *out->shards);
     for (int i = 0; i < out->n_shards; i++) {
         synth_shard *shard = &out->shards[i];
@@ -218,7 +201,6 @@ int synth_plan_make(synth_plan *out, const model_config *config, int n_ordinary,
             add_ends(shard, config, n_ordinary);
         place_tensors(out, shard);
     }
-    return 0;
 }
 
 void synth_plan_free(synth_plan *plan) {
