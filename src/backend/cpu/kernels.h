@@ -2,9 +2,9 @@
 //
 // Every level computes the same bits. That is possible because the layouts put output rows into
 // vector lanes and the reduction dimension into time: an output element is one chain of fused
-// multiply-adds, k ascending, whatever the vector width, the number of rows or the tiling. No kernel
-// reorders a sum, contracts an expression by itself or flushes denormals. What a level may choose
-// freely is blocking: an accumulator stored to memory and loaded again is the same number.
+// multiply-adds, k ascending, whatever the vector width, the number of rows or the tiling. No
+// kernel reorders a sum, contracts an expression by itself or flushes denormals. What a level may
+// choose freely is blocking: an accumulator stored to memory and loaded again is the same number.
 //
 // Weights are repacked into panels of CPU_LANES output rows (the last panel padded with zero rows):
 //
@@ -70,8 +70,9 @@ typedef struct cpu_kernels {
                            int accumulate);
 
     // One row to INT8, k % 32 == 0. Per group: amax = max |x|; scale = amax / 127; code =
-    // round-half-even(x * (127 / amax)), all zero when amax is 0. NaN or infinity in x must come
-    // out as a NaN scale, so that it reaches the logits and is caught there.
+    // round-half-even(x * (127 / amax)), all zero when amax is 0 or so small (below 3.8e-37) that
+    // 127 / amax is infinite. NaN or infinity in x comes out as a NaN scale with zero codes, so
+    // that it reaches the logits and is caught there.
     void (*quantize_int8)(int8_t *codes, float *scales, int32_t *sums8, const float *x, int k);
 
     // y = x * (1 / sqrt(mean(x^2) + eps)) * weight. The sum of squares: 16 lanes, lane i takes
@@ -82,8 +83,8 @@ typedef struct cpu_kernels {
     // y = silu(g) * u, silu(g) = g / (1 + exp(-g)) with the table's own exp. y may be g.
     void (*silu_mul)(float *y, const float *g, const float *u, int n);
 
-    // y = exp(x), f32: the exp all kernels share. <= 2 ulp against float64 on [-87, 88]; 0 below
-    // -103.9..; +inf above 88.8; NaN for NaN.
+    // y = exp(x), f32: the exp all kernels share (exp.h). < 1 ulp against float64 everywhere, sub-
+    // normal results included; 0 below -103.972; +inf above 88.7228; NaN for NaN. y may be x.
     void (*exp_f32)(float *y, const float *x, int n);
 
     // y = a * x + y and y += x, element by element (fma for the first).
@@ -100,9 +101,13 @@ typedef struct cpu_kernels {
     //     s[j] = (fma chain over latent + rope of q[k] * kt[k][j]) * scale,  j < valid[row]
     //     m' = max(m, max_j s[j]);  c = exp(m - m');  p[j] = exp(s[j] - m')
     //     l = fma(l, c, sum_j p[j])  (the sum in the stride tree 8, 4, 2, 1 over 16 lanes, absent
-    //         keys 0);  acc[d] = acc[d] * c, then for j ascending acc[d] = fma(p[j], v[j][d], acc[d])
-    // Rows with valid[row] == 0 are left alone. A fresh row has m = -inf, l = 0, acc = 0 (c is then
-    // exp(-inf) = 0). q [rows][ldq], acc [rows][latent]. NaN in must be NaN out.
+    //         keys 0);  acc[d] = acc[d] * c, then for j ascending acc[d] = fma(p[j], v[j][d],
+    //         acc[d])
+    // Rows with valid[row] == 0 are left alone; 0 <= valid <= 16. Absent keys (j >= valid[row]) are
+    // not looked at: their kt columns and v rows may hold anything, NaN too. A fresh row has
+    // m = -inf, l = 0, acc = 0 (c is then exp(-inf) = 0). q [rows][ldq], acc [rows][latent].
+    // The maximum is a stride tree of a > b ? a : b without the NaN scores; these, infinite scores
+    // and a NaN m come out as NaN in l and acc. Quickest when neighbouring rows share valid.
     void (*attn_tile)(float *m, float *l, float *acc, const float *q, size_t ldq, int rows,
                       const float *kt, const float *v, const int *valid, int latent, int rope,
                       float scale);
