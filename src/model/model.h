@@ -175,6 +175,7 @@ typedef struct model_plan_options {
     int block_size;                               // tokens
     int max_rows;                                 // token rows of a step
     int max_num_seqs;
+    int threads;           // of a rank; 0: all cores
     int max_model_len;     // tokens; 0: config's
     uint64_t memory_bytes; // for all ranks together; 0: measured (available memory, cgroup limit)
     uint64_t kv_bytes;     // > 0: --kv-cache-memory-bytes, per rank
@@ -194,7 +195,7 @@ typedef struct model_plan {
 } model_plan;
 
 // Computes the plan. A max_model_len asked for that does not fit is BASE_ERR_RESOURCE with the
-// number that does, as are weights that do not fit.
+// number that does, as are weights that do not fit. Options out of range are BASE_ERR_USAGE.
 int model_plan_make(model_plan *out, const model_config *config, const model_plan_options *options,
                     base_err *err);
 void model_plan_print(const model_plan *plan, base_str *out); // a small table
