@@ -61,4 +61,18 @@ void token_decode(token_decoder *decoder, const token_vocab *vocab, int32_t id, 
 void token_decode_bytes(token_decoder *decoder, const void *bytes, size_t len, base_str *out);
 void token_decode_end(token_decoder *decoder, base_str *out); // flushes what is held as U+FFFD
 
+// Stop strings in decoded text. The last max(len) - 1 bytes are held back, never cutting a
+// character, because they may be the beginning of one. Which stop string is found, and where, does
+// not depend on how the text was cut into pieces: the one that is complete first, and of those that
+// end together the longest.
+typedef struct token_stop token_stop;
+
+// Copies the `n` strings, none of them empty. `include`: text given out includes the one found.
+token_stop *token_stop_create(const char *const *strings, const size_t *lens, int n, bool include);
+void token_stop_free(token_stop *stop); // NULL is fine
+// Takes a piece of valid UTF-8 and appends to `out` what can be shown. Returns the index of the
+// stop string found, or -1; nothing may be pushed after one was found.
+int token_stop_push(token_stop *stop, const char *text, size_t len, base_str *out);
+void token_stop_end(token_stop *stop, base_str *out); // appends what is held
+
 #endif
