@@ -147,9 +147,9 @@ const model_tensor *model_tensor_at(const model *m, int i, bool *ignored);
 int model_n_shards(const model *m);
 const char *model_shard_path(const model *m, int shard);
 
-// Reads every byte of every tensor that is used (finite checks), all shards' hashes against a
-// manifest (DIR/SHA256SUMS) or the hub cache's LFS names where there are any. Prints nothing;
-// `report` gets one line per problem or "ok" facts. Returns 0 when all is well.
+// Reads every byte of every tensor that is used (finite checks), and compares all shards' hashes
+// with a manifest (DIR/SHA256SUMS) or the hub cache's LFS names where there are any. Shows progress
+// from 1 GiB on; `report` gets one line per problem, or "ok" facts. Returns 0 when all is well.
 int model_verify(const model *m, int threads, base_str *report, base_err *err);
 
 // ---------------------------------------------------------------------------------------------

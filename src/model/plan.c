@@ -191,27 +191,25 @@ int model_plan_make(model_plan *out, const model_config *config, const model_pla
     return rc != 0 ? rc : fit_cache(out, config, options, err);
 }
 
+static void print_line(base_str *out, bool indent, const char *label, uint64_t bytes) {
+    bool large = bytes >= UINT64_C(1) << 30;
+    base_str_printf(out, "%s%-*s %10.2f %s\n", indent ? "  " : "", indent ? 20 : 22, label,
+                    large ? gib(bytes) : gib(bytes) * 1024, large ? "GiB" : "MiB");
+}
+
 void model_plan_print(const model_plan *p, base_str *out) {
-    const struct {
-        const char *label;
-        uint64_t bytes;
-    } lines[] = {
-        {"embedding, lm_head", p->embed_bytes},
-        {"attention", p->attention_bytes},
-        {"dense MLP", p->dense_bytes},
-        {"shared experts", p->shared_bytes},
-        {"routed experts", p->expert_bytes},
-        {"router, norms", p->other_bytes},
-        {"weights", p->weight_bytes},
-        {"step buffers", p->activation_bytes},
-        {"KV cache", p->kv_bytes},
-        {"available", p->memory_bytes},
-    };
     char tokens[32], each[32], len[32];
-    base_str_printf(out, "%-22s %10s\n", "Memory per rank", "GiB");
-    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
-        base_str_printf(out, "%s%-*s %10.3f\n", i < 6 ? "  " : "", i < 6 ? 20 : 22, lines[i].label,
-                        gib(lines[i].bytes));
+    base_str_adds(out, "Memory per rank\n");
+    print_line(out, true, "embedding, lm_head", p->embed_bytes);
+    print_line(out, true, "attention", p->attention_bytes);
+    print_line(out, true, "dense MLP", p->dense_bytes);
+    print_line(out, true, "shared experts", p->shared_bytes);
+    print_line(out, true, "routed experts", p->expert_bytes);
+    print_line(out, true, "router, norms", p->other_bytes);
+    print_line(out, false, "weights", p->weight_bytes);
+    print_line(out, false, "step buffers, at most", p->activation_bytes);
+    print_line(out, false, "KV cache", p->kv_bytes);
+    print_line(out, false, "available", p->memory_bytes);
     base_str_printf(out, "KV cache: %s tokens, %s bytes per token and rank; max_model_len %s%s\n",
                     base_thousands(tokens, p->kv_tokens),
                     base_thousands(each, (int64_t)p->kv_token_bytes),

@@ -1,7 +1,7 @@
 // Reading weights. NaN and infinity are looked for while the bytes are still in the cache.
 #include "model/internal.h"
 
-enum { PIECE_BYTES = 1 << 20, SCAN_ELEMENTS = 8192 };
+enum { PIECE_BYTES = 1 << 18, SCAN_ELEMENTS = 8192 };
 
 // Tensor data has no alignment of its own.
 typedef uint16_t unaligned_u16 __attribute__((aligned(1), may_alias));

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 1 << 20, HASH_BYTES = 32, MAX_MANIFEST = 16 << 20 };
+enum { PIECE_BYTES = 1 << 20, HASH_BYTES = 32, MAX_MANIFEST = 16 << 20, PROGRESS_BYTES = 1 << 30 };
 
 typedef struct file_check {
     char *name; // in the model's directory
@@ -226,9 +226,10 @@ static void run(verification *v, base_pool *pool) {
     v->buffers = base_calloc((size_t)n, sizeof *v->buffers);
     for (int i = 0; i < n; i++)
         v->buffers[i] = base_alloc(PIECE_BYTES);
-    v->progress = base_progress_start("Verifying", total);
+    v->progress = total >= PROGRESS_BYTES ? base_progress_start("Verifying", total) : NULL;
     base_pool_run(pool, v->n_files, verify_file, v);
-    base_progress_end(v->progress);
+    if (v->progress)
+        base_progress_end(v->progress);
     for (int i = 0; i < n; i++)
         base_free(v->buffers[i]);
     base_free(v->buffers);
