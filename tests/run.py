@@ -133,7 +133,7 @@ def run_pytest(python, label, arguments, seconds):
     report = ROOT / "build" / "test" / f"{label}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command = [python, "-m", "pytest", "-q", f"--junitxml={report}"]
     status, output = run(command + arguments, seconds, {"PYTHONDONTWRITEBYTECODE": "1"})
     counts = Counts()
     if report.exists():
