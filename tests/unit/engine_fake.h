@@ -1,0 +1,294 @@
+// A backend for engine tests whose cache holds token ids instead of numbers.
+//
+// Each row writes its id where the block table says; each output reads the whole sequence back
+// through the table and derives everything from what it finds. One wrong block, position or stale
+// slot therefore changes the output, or aborts when a slot was never written. Beside it, the same
+// function of a request alone: the outputs that are due whatever the scheduling.
+#ifndef TESTS_ENGINE_FAKE_H
+#define TESTS_ENGINE_FAKE_H
+
+#include "engine/state.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FAKE_VOCAB = 97, FAKE_EMPTY_SLOT = -1 };
+
+// ---------------------------------------------------------------------------------------------
+// The "model": functions of a list of ids
+
+static inline uint64_t fake_mix(uint64_t x) {
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+static inline uint64_t fake_hash(const int32_t *ids, int n) {
+    uint64_t h = 1;
+    for (int i = 0; i < n; i++)
+        h = fake_mix(h ^ (uint64_t)ids[i]);
+    return h;
+}
+
+static inline float fake_logprob(uint64_t hash, int32_t id) {
+    return -(float)(fake_mix(hash ^ (uint64_t)id << 20) % 4096) / 64;
+}
+
+static inline bool fake_is_nan(uint64_t hash, int nan_every) {
+    return nan_every > 0 && fake_mix(hash ^ 0x4e614e) % (uint64_t)nan_every == 0;
+}
+
+// The first permitted id at or after a start that the ids, and unless greedy the key, decide. A
+// bias of 100 decides alone.
+static inline int32_t fake_pick(uint64_t hash, float temperature, uint64_t seed, uint32_t choice,
+                                int32_t forced, const bool *permitted) {
+    uint64_t key = temperature > 0 ? fake_mix(seed) ^ choice : 0;
+    int32_t start = (int32_t)(fake_mix(hash ^ key) % FAKE_VOCAB);
+    if (forced >= 0)
+        start = forced;
+    for (int32_t i = 0; i < FAKE_VOCAB; i++)
+        if (permitted[(start + i) % FAKE_VOCAB])
+            return (start + i) % FAKE_VOCAB;
+    return -1;
+}
+
+// ---------------------------------------------------------------------------------------------
+// The backend
+
+typedef struct fake {
+    backend base;
+    model_config config;
+    int nan_every;  // 0: never
+    int32_t *slots; // [n_blocks, block_size]
+    int32_t *ids;   // [max_model_len] a sequence read back
+    backend_output_result *results;
+    int32_t *top_ids; // [max_outputs, max_logprobs]
+    float *top_logprobs;
+    backend_plan plan;
+    backend_sampling last_sampling;
+    int n_steps, max_rows_seen;
+    // A gate for thread tests: while closed, steps do not end.
+    bool gated, inside;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+} fake;
+
+static inline void fake_check(bool good, const char *what) {
+    if (good)
+        return;
+    base_error("fake backend: %s", what);
+    abort();
+}
+
+static inline void fake_write_rows(fake *f, const backend_seq *s) {
+    int size = f->base.options.block_size;
+    for (int i = 0; i < s->n_rows; i++) {
+        int p = s->position + i;
+        fake_check(p / size < s->n_blocks, "a row beyond the block table");
+        f->slots[(int64_t)s->block_table[p / size] * size + p % size] =
+            f->plan.ids[s->first_row + i];
+    }
+}
+
+static inline void fake_read_back(fake *f, const backend_seq *s, int n) {
+    int size = f->base.options.block_size;
+    for (int p = 0; p < n; p++) {
+        f->ids[p] = f->slots[(int64_t)s->block_table[p / size] * size + p % size];
+        fake_check(f->ids[p] != FAKE_EMPTY_SLOT, "a slot that nobody wrote");
+    }
+}
+
+static inline int32_t fake_sample(const backend_sampling *s, uint64_t hash) {
+    bool permitted[FAKE_VOCAB];
+    for (int i = 0; i < FAKE_VOCAB; i++)
+        permitted[i] = !s->mask || s->mask[i / 32] >> (i % 32) & 1;
+    for (int i = 0; i < s->n_banned; i++)
+        permitted[s->banned[i]] = false;
+    int32_t forced = -1;
+    for (int i = 0; i < s->n_bias; i++)
+        if (s->bias_values[i] == 100)
+            forced = s->bias_ids[i];
+    return fake_pick(hash, s->temperature, s->seed, s->choice, forced, permitted);
+}
+
+static inline void fake_output(fake *f, const backend_seq *s, int index) {
+    const backend_output *o = &f->plan.outputs[index];
+    backend_output_result *r = &f->results[index];
+    int n = s->position + (o->row - s->first_row) + 1;
+    fake_read_back(f, s, n);
+    uint64_t hash = fake_hash(f->ids, n);
+    *r = (backend_output_result){.status = BACKEND_OUTPUT_OK, .id = o->target};
+    if (fake_is_nan(hash, f->nan_every)) {
+        r->status = BACKEND_OUTPUT_NAN;
+        return;
+    }
+    if (o->sample) {
+        fake_check(o->sample->n_history == n, "the history has another length");
+        fake_check(memcmp(o->sample->history, f->ids, (size_t)n * sizeof *f->ids) == 0,
+                   "the history has other ids");
+        f->last_sampling = *o->sample;
+        r->id = fake_sample(o->sample, hash);
+        if (r->id < 0) {
+            r->status = BACKEND_OUTPUT_EMPTY;
+            return;
+        }
+    }
+    r->logprob = fake_logprob(hash, r->id);
+    r->rank = 1 + (int)(hash % 7);
+    r->n_top = o->n_logprobs > 0 ? o->n_logprobs : 0;
+    int32_t *top_ids = &f->top_ids[index * f->base.options.max_logprobs];
+    float *top_logprobs = &f->top_logprobs[index * f->base.options.max_logprobs];
+    for (int i = 0; i < r->n_top; i++) {
+        top_ids[i] = (int32_t)((hash + (uint64_t)i) % FAKE_VOCAB);
+        top_logprobs[i] = fake_logprob(hash, top_ids[i]);
+    }
+    r->top_ids = top_ids;
+    r->top_logprobs = top_logprobs;
+}
+
+static inline void fake_submit(backend *b, const backend_plan *plan) {
+    fake *f = (fake *)b;
+    f->plan = *plan;
+    f->n_steps++;
+    if (plan->n_rows > f->max_rows_seen)
+        f->max_rows_seen = plan->n_rows;
+}
+
+static inline void fake_pass_gate(fake *f) {
+    pthread_mutex_lock(&f->lock);
+    f->inside = true;
+    pthread_cond_broadcast(&f->changed);
+    while (f->gated)
+        pthread_cond_wait(&f->changed, &f->lock);
+    f->inside = false;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static inline void fake_wait(backend *b, backend_result *result) {
+    fake *f = (fake *)b;
+    fake_pass_gate(f);
+    for (int i = 0; i < f->plan.n_seqs; i++)
+        fake_write_rows(f, &f->plan.seqs[i]);
+    for (int i = 0, o = 0; i < f->plan.n_seqs; i++) {
+        const backend_seq *s = &f->plan.seqs[i];
+        for (; o < f->plan.n_outputs && f->plan.outputs[o].row < s->first_row + s->n_rows; o++)
+            fake_output(f, s, o);
+    }
+    *result = (backend_result){f->plan.n_outputs, f->results};
+}
+
+static inline void fake_close(backend *b) {
+    fake *f = (fake *)b;
+    free(f->slots);
+    free(f->ids);
+    free(f->results);
+    free(f->top_ids);
+    free(f->top_logprobs);
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->lock);
+    free(f);
+}
+
+// A backend that fits the engine's options.
+static inline fake *fake_open(const engine_options *o, int nan_every) {
+    static const backend_ops ops = {.close = fake_close, .submit = fake_submit, .wait = fake_wait};
+    fake *f = calloc(1, sizeof *f);
+    size_t max_outputs = (size_t)(o->max_outputs ? o->max_outputs : o->max_num_seqs);
+    size_t max_logprobs = (size_t)(o->max_logprobs < 0 ? o->vocab_size : o->max_logprobs);
+    f->base.ops = &ops;
+    f->config.vocab_size = o->vocab_size;
+    f->base.config = &f->config;
+    f->base.options = (backend_options){.block_size = o->block_size,
+                                        .n_blocks = o->n_blocks,
+                                        .max_rows = o->max_num_batched_tokens,
+                                        .max_seqs = o->max_num_seqs,
+                                        .max_outputs = (int)max_outputs,
+                                        .max_logprobs = (int)max_logprobs,
+                                        .max_model_len = o->max_model_len};
+    f->nan_every = nan_every;
+    size_t n_slots = (size_t)o->n_blocks * (size_t)o->block_size;
+    f->slots = malloc(n_slots * sizeof *f->slots);
+    for (size_t i = 0; i < n_slots; i++)
+        f->slots[i] = FAKE_EMPTY_SLOT;
+    f->ids = calloc((size_t)o->max_model_len, sizeof *f->ids);
+    f->results = calloc(max_outputs, sizeof *f->results);
+    f->top_ids = calloc(max_outputs * max_logprobs + 1, sizeof *f->top_ids);
+    f->top_logprobs = calloc(max_outputs * max_logprobs + 1, sizeof *f->top_logprobs);
+    pthread_mutex_init(&f->lock, NULL);
+    pthread_cond_init(&f->changed, NULL);
+    return f;
+}
+
+// ---------------------------------------------------------------------------------------------
+// What a request must give, by the parameters alone
+
+typedef struct fake_expected {
+    int32_t *output; // malloc'd, [n_output]
+    int n_output;
+    engine_finish finish;
+    int32_t stop_id;
+    bool nan;
+} fake_expected;
+
+static inline bool fake_in(int32_t id, const int32_t *ids, int n) {
+    for (int i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+static inline void fake_permit(bool *permitted, const engine_options *o, const engine_params *p,
+                               const int32_t *output, int n_output) {
+    for (int i = 0; i < FAKE_VOCAB; i++) {
+        permitted[i] = p->n_allowed == 0 || fake_in(i, p->allowed_ids, p->n_allowed);
+        if (n_output < p->min_tokens &&
+            (fake_in(i, o->eos_ids, o->n_eos) || fake_in(i, p->stop_ids, p->n_stop_ids)))
+            permitted[i] = false;
+    }
+    for (int i = 0; i < p->n_bad_words; i++) {
+        int before = p->bad_word_lens[i] - 1;
+        bool matches = before <= n_output;
+        for (int j = 0; matches && j < before; j++)
+            matches = output[n_output - before + j] == p->bad_words[i][j];
+        if (matches)
+            permitted[p->bad_words[i][before]] = false;
+    }
+}
+
+static inline fake_expected fake_expect(const engine_options *o, int max_ids, int nan_every,
+                                        const int32_t *prompt, int n_prompt, const engine_params *p,
+                                        int choice) {
+    fake_expected x = {.stop_id = -1};
+    int32_t *ids = malloc((size_t)max_ids * sizeof *ids);
+    memcpy(ids, prompt, (size_t)n_prompt * sizeof *ids);
+    x.output = malloc((size_t)max_ids * sizeof *ids);
+    int32_t forced = -1;
+    for (int i = 0; i < p->n_bias; i++)
+        if (p->bias_values[i] >= 100)
+            forced = p->bias_ids[i];
+    for (int n = n_prompt;;) {
+        uint64_t hash = fake_hash(ids, n);
+        bool permitted[FAKE_VOCAB];
+        fake_permit(permitted, o, p, x.output, x.n_output);
+        int32_t id = fake_pick(hash, p->temperature, p->seed, (uint32_t)choice, forced, permitted);
+        x.nan = fake_is_nan(hash, nan_every);
+        x.finish = ENGINE_FINISH_ERROR;
+        if (x.nan || id < 0)
+            break;
+        ids[n++] = x.output[x.n_output++] = id;
+        x.finish = ENGINE_FINISH_STOP;
+        x.stop_id = id;
+        if ((!p->ignore_eos && fake_in(id, o->eos_ids, o->n_eos)) ||
+            fake_in(id, p->stop_ids, p->n_stop_ids))
+            break;
+        x.finish = ENGINE_FINISH_LENGTH;
+        x.stop_id = -1;
+        if (x.n_output == p->max_tokens || n == max_ids)
+            break;
+    }
+    free(ids);
+    return x;
+}
+
+#endif
