@@ -43,22 +43,25 @@ class Counts:
 
 
 def run(command, seconds, env=None):
-    """Returns (exit status or None when out of time, output); nothing it started outlives it."""
+    """Returns (exit status or None when out of time, standard output, standard error).
+
+    Nothing the command started outlives it.
+    """
     child = subprocess.Popen(
         [str(word) for word in command],
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         start_new_session=True,
     )
     try:
-        output, _ = child.communicate(timeout=seconds)
+        streams = child.communicate(timeout=seconds)
         status = child.returncode
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
-        output, _ = child.communicate()
+        streams = child.communicate()
         status = None
     except BaseException:  # an interrupt: take the child down too
         os.killpg(child.pid, signal.SIGKILL)
@@ -68,7 +71,7 @@ def run(command, seconds, env=None):
         os.killpg(child.pid, signal.SIGKILL)  # what it may have left running
     except ProcessLookupError:
         pass
-    return status, output.decode("utf-8", "replace")
+    return status, *(stream.decode("utf-8", "replace") for stream in streams)
 
 
 def how_it_ended(status, seconds):
@@ -108,8 +111,9 @@ def read_tap(output):
 
 def run_unit(program, seconds):
     env = {"CMOCKA_MESSAGE_OUTPUT": "tap", **sanitizer_env()}
-    status, output = run([program], seconds, env)
+    status, output, errors = run([program], seconds, env)
     counts = read_tap(output)
+    output += errors
     if status != 0 and counts.failed == 0:
         counts.failed += 1
         output += f"\n{program} {how_it_ended(status, seconds)}\n"
@@ -123,10 +127,11 @@ def run_unit(program, seconds):
 
 def run_status(command, seconds, env=None):
     """One test that passes by exiting with 0."""
-    status, output = run(command, seconds, {**sanitizer_env(), **(env or {})})
+    status, output, errors = run(command, seconds, {**sanitizer_env(), **(env or {})})
     if status == 0:
-        return Counts(passed=1), output
-    return Counts(failed=1), output + f"\n{command[0]} {how_it_ended(status, seconds)}\n"
+        return Counts(passed=1), output + errors
+    ending = f"\n{command[0]} {how_it_ended(status, seconds)}\n"
+    return Counts(failed=1), output + errors + ending
 
 
 def run_pytest(python, label, arguments, seconds):
@@ -134,7 +139,8 @@ def run_pytest(python, label, arguments, seconds):
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     command = [python, "-m", "pytest", "-q", f"--junitxml={report}"]
-    status, output = run(command + arguments, seconds, {"PYTHONDONTWRITEBYTECODE": "1"})
+    status, output, errors = run(command + arguments, seconds, {"PYTHONDONTWRITEBYTECODE": "1"})
+    output += errors
     counts = Counts()
     if report.exists():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
