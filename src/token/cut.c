@@ -10,6 +10,9 @@ const unsigned char *token_cut(const unsigned char *p, const unsigned char *end,
                                size_t *chars_left) {
     if (*chars_left == 0)
         *chars_left = MAX_CHARS;
+    size_t bytes = (size_t)(end - p);
+    if (bytes <= MAX_RUN && bytes <= *chars_left)
+        return end; // the usual text is too short for any cut
     unsigned kind = 0;
     size_t run = 0;
     while (p<end && * chars_left> 0) {

@@ -15,7 +15,8 @@ static int32_t longest_start(const token_vocab *vocab, int32_t id) {
 
 static void add_pair(token_merges *m, int32_t left, int32_t right, int32_t merged) {
     uint64_t key = (uint64_t)left << TOKEN_ID_BITS | (uint64_t)right;
-    uint64_t i = token_pair_slot(m, key);
+    uint64_t hash = token_pair_hash(key), i = hash >> 2 & m->mask;
+    m->filter[(hash >> 6) & (m->mask >> 4)] |= (uint64_t)1 << (hash & 63);
     while (m->slots[i])
         i = (i + 1) & m->mask;
     m->slots[i] = key << TOKEN_ID_BITS | (uint64_t)merged;
@@ -55,7 +56,8 @@ int token_merges_build(token_vocab *vocab, base_err *err) {
     m->left = base_try_calloc(n, sizeof *m->left);
     m->right = base_try_calloc(n, sizeof *m->right);
     m->slots = base_try_calloc(slots, sizeof *m->slots);
-    if (!m->shorter || !m->left || !m->right || !m->slots)
+    m->filter = base_try_calloc(slots / 16, sizeof *m->filter);
+    if (!m->shorter || !m->left || !m->right || !m->slots || !m->filter)
         return base_fail(err, BASE_ERR_RESOURCE, "no memory for the merges of %zu tokens", n);
     for (int32_t id = 0; id < vocab->ordinary; id++) {
         m->shorter[id] = longest_start(vocab, id);
@@ -73,5 +75,6 @@ void token_merges_free(token_merges *m) {
     base_free(m->left);
     base_free(m->right);
     base_free(m->slots);
+    base_free(m->filter);
     *m = (token_merges){0};
 }

@@ -23,18 +23,25 @@ typedef struct token_merges {
     int32_t *shorter; // [ordinary] the longest token that a token properly starts with, or -1
     int32_t *left;    // [ordinary] the halves of a token, -1 for single bytes
     int32_t *right;   // [ordinary]
-    uint64_t *slots;  // [mask + 1] open addressing: left, right, their merge; 0 is free
+    // The merges by their halves, open addressing: left, right, merge; 0 is free. Most look-ups
+    // are for pairs that do not merge, and the table is too large for the fast caches: a bit for
+    // each of 4 times as many hash values tells most of them at once.
+    uint64_t *slots;  // [mask + 1]
+    uint64_t *filter; // [(mask + 1) / 16]
     uint64_t mask;
 } token_merges;
 
-static inline uint64_t token_pair_slot(const token_merges *m, uint64_t key) {
-    return (key * 0x9e3779b97f4a7c15u >> 32) & m->mask;
+static inline uint64_t token_pair_hash(uint64_t key) {
+    return key * 0x9e3779b97f4a7c15u >> 30;
 }
 
 // The token that `left` and `right` are the halves of, or -1.
 static inline int32_t token_pair_find(const token_merges *m, int32_t left, int32_t right) {
     uint64_t key = (uint64_t)left << TOKEN_ID_BITS | (uint64_t)right;
-    for (uint64_t i = token_pair_slot(m, key); m->slots[i]; i = (i + 1) & m->mask)
+    uint64_t hash = token_pair_hash(key);
+    if (!(m->filter[(hash >> 6) & (m->mask >> 4)] >> (hash & 63) & 1))
+        return -1;
+    for (uint64_t i = hash >> 2 & m->mask; m->slots[i]; i = (i + 1) & m->mask)
         if (m->slots[i] >> TOKEN_ID_BITS == key)
             return (int32_t)(m->slots[i] & ((1u << TOKEN_ID_BITS) - 1));
     return -1;
