@@ -195,7 +195,8 @@ typedef struct model_plan {
 } model_plan;
 
 // Computes the plan. A max_model_len asked for that does not fit is BASE_ERR_RESOURCE with the
-// number that does, as are weights that do not fit. Options out of range are BASE_ERR_USAGE.
+// number that does, as are weights that do not fit; the bytes counted until then are in `out`.
+// Options out of range are BASE_ERR_USAGE.
 int model_plan_make(model_plan *out, const model_config *config, const model_plan_options *options,
                     base_err *err);
 void model_plan_print(const model_plan *plan, base_str *out); // a small table

@@ -1,0 +1,124 @@
+// One table of options drives everything that knows an option's name: flags, the environment, help,
+// shell completion, the man page, and later the configuration file.
+//
+// Precedence: flags, then ABRUZZI_NAME_OF_THE_FLAG from the environment, then the table's default.
+// In flags '-' and '_' are interchangeable, values follow as "--flag value" or "--flag=value", and
+// any unique prefix of a name will do.
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include "base/base.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum {
+    CLI_BOOL,    // --name and --no-name; also --name=true
+    CLI_INT,     // decimal
+    CLI_COUNT,   // also 32k (thousands), 32K (1,024s), and m, M, g, G, t, T; 25.6k is fine too
+    CLI_FLOAT,   // finite
+    CLI_CHOICE,  // one of `words`
+    CLI_STRING,  //
+    CLI_STRINGS, // may be repeated
+    CLI_IDS,     // token ids: "1,2,3"; may be repeated
+} cli_type;
+
+typedef struct cli_row {
+    const char *name;  // "max-model-len"
+    const char *alias; // with its dash: "-tp"; NULL: none
+    cli_type type;
+    const char *fallback; // the default, spelled as a user would; NULL: none
+    double low, high;     // range of numbers, and of each of IDS
+    const char *words;    // "exact|fast"; for numbers: words that are accepted besides
+    const char *value;    // what help calls the value: "N"
+    const char *group;    // headline in help
+    const char *help;     // a sentence or two without the default
+    unsigned commands;    // bits of the commands that have it
+    bool secret;          // keys and prompts: never logged
+} cli_row;
+
+typedef struct cli_options cli_options; // a parsed command line
+
+typedef struct cli_command {
+    const char *name;
+    unsigned bit;
+    const char *arguments; // "[MODEL]" or ""
+    int min_arguments, max_arguments;
+    const char *summary; // one line
+    const char *text;    // more for --help and the man page; may be NULL
+    int (*run)(const cli_options *o, base_err *err);
+} cli_command;
+
+typedef struct cli_table {
+    const cli_row *rows;
+    int n_rows;
+    const cli_command *commands;
+    int n_commands;
+} cli_table;
+
+extern const cli_table cli_the_table; // table.c
+
+const cli_command *cli_command_find(const cli_table *table, const char *name);
+// "unknown command X; did you mean Y?" as BASE_ERR_USAGE.
+int cli_command_unknown(const cli_table *table, const char *name, base_err *err);
+
+// ---------------------------------------------------------------------------------------------
+// A parsed command line
+
+// `args` [n] are what follows the command's name; they must outlive the options. Errors are
+// BASE_ERR_USAGE. With --help among the flags the number of arguments is not checked.
+int cli_options_parse(cli_options **out, const cli_table *table, const cli_command *command, int n,
+                      char *const *args, base_err *err);
+void cli_options_free(cli_options *o); // NULL is fine
+
+// The values; `name` must be a row of the command, of a fitting type (anything else is a bug and
+// aborts). Values that were not given and have no default are false, 0, NULL or empty.
+bool cli_has(const cli_options *o, const char *name);   // given, or has a default
+bool cli_given(const cli_options *o, const char *name); // by flag or environment
+bool cli_bool(const cli_options *o, const char *name);
+int64_t cli_int(const cli_options *o, const char *name); // INT and COUNT; a word reads as -1
+double cli_float(const cli_options *o, const char *name);
+const char *cli_string(const cli_options *o, const char *name); // any type but lists, as written
+const char *const *cli_strings(const cli_options *o, const char *name, int *n);
+const base_ids *cli_ids(const cli_options *o, const char *name);
+
+int cli_n_arguments(const cli_options *o);
+const char *cli_argument(const cli_options *o, int i); // NULL when there are fewer
+const cli_command *cli_options_command(const cli_options *o);
+
+// "{'model': 'dir', 'max_num_seqs': 4}": what was given, as vLLM logs it; secrets as '***'.
+void cli_options_describe(const cli_options *o, base_str *out);
+
+// ---------------------------------------------------------------------------------------------
+// What the table prints (help.c)
+
+void cli_print_help(const cli_table *table, base_str *out);
+void cli_print_command_help(const cli_table *table, const cli_command *command, base_str *out);
+void cli_print_bash_completion(const cli_table *table, base_str *out);
+void cli_print_man(const cli_table *table, base_str *out); // troff, man(7)
+
+// The environment variable of a row, e.g. ABRUZZI_MAX_MODEL_LEN, appended to `out`.
+void cli_row_variable(const cli_row *row, base_str *out);
+
+// ---------------------------------------------------------------------------------------------
+// A value's text (value.c), shared by flags and environment.
+
+typedef struct cli_value {
+    bool given, present;
+    bool flag;         // BOOL
+    int64_t integer;   // INT, COUNT
+    double number;     // FLOAT
+    const char *text;  // last text given, or the default; not owned
+    const char **list; // STRINGS, [n_list], texts not owned
+    int n_list;
+    base_ids ids; // IDS
+} cli_value;
+
+// Reads `text` into `value`; `what` names it in errors ("--seed", "ABRUZZI_SEED").
+int cli_value_parse(cli_value *value, const cli_row *row, const char *text, const char *what,
+                    base_err *err);
+void cli_value_free(cli_value *value);
+
+// The number of edits that turn one name into another.
+int cli_distance(const char *a, const char *b);
+
+#endif

@@ -1,0 +1,177 @@
+#include "cli/stack.h"
+#include <string.h>
+
+int cli_model_argument(const cli_options *o, const char **out, base_err *err) {
+    const char *argument = cli_argument(o, 0), *flag = cli_string(o, "model");
+    if (argument == NULL && flag == NULL)
+        return base_fail(err, BASE_ERR_USAGE, "no model given: a directory or a hub id");
+    if (argument != NULL && cli_given(o, "model") && strcmp(argument, flag) != 0)
+        return base_fail(err, BASE_ERR_USAGE, "two models given: %s and --model %s", argument,
+                         flag);
+    *out = argument != NULL ? argument : flag;
+    return 0;
+}
+
+void cli_set_log_level(const cli_options *o) {
+    static const char *const names[] = {"debug", "info", "warning", "error"};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(names[i], cli_string(o, "log-level")) == 0)
+            base_log_set_level((base_log_level)i);
+    }
+}
+
+void cli_plan_options(const cli_options *o, model_plan_options *out) {
+    *out = (model_plan_options){
+        .tensor_parallel = 1,
+        .decode_context_parallel = 1,
+        .exact = strcmp(cli_string(o, "numerics"), "exact") == 0,
+        .block_size = (int)cli_int(o, "block-size"),
+        .max_rows = (int)cli_int(o, "max-num-batched-tokens"),
+        .max_num_seqs = (int)cli_int(o, "max-num-seqs"),
+        .max_model_len = cli_int(o, "max-model-len") > 0 ? (int)cli_int(o, "max-model-len") : 0,
+        .threads = cli_threads(o),
+        .kv_bytes = (uint64_t)cli_int(o, "kv-cache-memory-bytes"),
+    };
+    // A step has a row for each sequence at least.
+    if (out->max_rows < out->max_num_seqs)
+        out->max_rows = out->max_num_seqs;
+}
+
+static void log_banner(const cli_options *o) {
+    base_str given = {0};
+    cli_options_describe(o, &given);
+    base_info("Abruzzi version %s", ABRUZZI_VERSION);
+    base_info("non-default args: %s", given.data);
+    base_str_free(&given);
+}
+
+static int open_model(cli_stack *s, const char *name, base_err *err) {
+    int rc = model_open(&s->model, name, NULL, err);
+    if (rc != 0)
+        return rc;
+    const model_config *config = model_get_config(s->model);
+    base_info("Resolved architecture: %s", config->architecture);
+    rc = token_vocab_load(&s->vocab, model_dir(s->model), err);
+    if (rc != 0)
+        return rc;
+    if (token_vocab_size(s->vocab) > config->vocab_size)
+        return base_fail(err, BASE_ERR_MODEL, "%s: the tokenizer has %d ids, vocab_size is %d",
+                         model_dir(s->model), token_vocab_size(s->vocab), config->vocab_size);
+    return 0;
+}
+
+static int plan_memory(cli_stack *s, const cli_options *o, const model_plan_options *options,
+                       base_err *err) {
+    const model_config *config = model_get_config(s->model);
+    int rc = model_plan_make(&s->plan, config, options, err);
+    if (rc != 0)
+        return rc;
+    base_str table = {0};
+    model_plan_print(&s->plan, &table);
+    for (char *line = table.data, *next; line != NULL && *line != '\0'; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        base_info("%s", line);
+    }
+    base_str_free(&table);
+    // "auto" asks for what fits; without the flag the model's own length was hoped for.
+    if (s->plan.shrunk && !cli_given(o, "max-model-len"))
+        base_warn("max_model_len is %d, not the model's %d: the KV cache has no room for more",
+                  s->plan.max_model_len, config->max_position_embeddings);
+    return 0;
+}
+
+static int load_weights(cli_stack *s, const cli_options *o, const model_plan_options *plan,
+                        const cli_stack_needs *needs, base_err *err) {
+    int vocab_size = model_get_config(s->model)->vocab_size;
+    s->max_logprobs = needs->max_logprobs;
+    if (s->max_logprobs < 0 || s->max_logprobs > vocab_size)
+        s->max_logprobs = vocab_size;
+    backend_options options = {
+        .numerics = plan->exact ? BACKEND_EXACT : BACKEND_FAST,
+        .threads = cli_threads(o),
+        .block_size = plan->block_size,
+        .n_blocks = s->plan.n_blocks,
+        .interleave = (int)cli_int(o, "dcp-kv-cache-interleave-size"),
+        .max_rows = plan->max_rows,
+        .max_seqs = plan->max_num_seqs,
+        .max_outputs =
+            needs->max_outputs > plan->max_num_seqs ? needs->max_outputs : plan->max_num_seqs,
+        .max_logprobs = s->max_logprobs,
+        .max_model_len = s->plan.max_model_len,
+        .progress = true,
+    };
+    double start = base_now_s();
+    int rc = backend_open(&s->backend, cli_string(o, "backend"), s->model, &options, err);
+    if (rc == 0)
+        base_info("Loading weights took %.2f seconds (%s, %d threads)", base_now_s() - start,
+                  backend_describe(s->backend), options.threads);
+    return rc;
+}
+
+static void log_cache(const model_plan *plan) {
+    char tokens[32], length[32];
+    base_info("Available KV cache memory: %.2f GiB", (double)plan->kv_bytes / 0x1p30);
+    base_info("CPU KV cache size: %s tokens", base_thousands(tokens, plan->kv_tokens));
+    base_info("Maximum concurrency for %s tokens per request: %.2fx",
+              base_thousands(length, plan->max_model_len),
+              (double)plan->kv_tokens / plan->max_model_len);
+}
+
+static int make_engine(cli_stack *s, const cli_options *o, const model_plan_options *plan,
+                       const cli_stack_needs *needs, base_err *err) {
+    const model_config *config = model_get_config(s->model);
+    engine_options options = {
+        .max_num_seqs = plan->max_num_seqs,
+        .max_num_batched_tokens = plan->max_rows,
+        .max_outputs =
+            needs->max_outputs > plan->max_num_seqs ? needs->max_outputs : plan->max_num_seqs,
+        .max_model_len = s->plan.max_model_len,
+        .max_queue = needs->max_queue,
+        .block_size = plan->block_size,
+        .n_blocks = s->plan.n_blocks,
+        .prefix_caching = cli_bool(o, "enable-prefix-caching"),
+        .max_logprobs = s->max_logprobs,
+        .vocab_size = config->vocab_size,
+        .n_eos = config->n_eos,
+    };
+    memcpy(options.eos_ids, config->eos_ids, sizeof options.eos_ids);
+    int rc = engine_options_check(&options, err);
+    if (rc == 0)
+        s->engine = engine_create(s->backend, &options);
+    return rc;
+}
+
+int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *needs,
+                   base_err *err) {
+    *s = (cli_stack){0};
+    const char *name;
+    int rc = cli_model_argument(o, &name, err);
+    if (rc != 0)
+        return rc;
+    cli_set_log_level(o);
+    log_banner(o);
+    model_plan_options plan;
+    cli_plan_options(o, &plan);
+    rc = open_model(s, name, err);
+    if (rc == 0)
+        rc = plan_memory(s, o, &plan, err);
+    if (rc == 0)
+        rc = load_weights(s, o, &plan, needs, err);
+    if (rc == 0)
+        log_cache(&s->plan);
+    if (rc == 0)
+        rc = make_engine(s, o, &plan, needs, err);
+    if (rc != 0)
+        cli_stack_close(s);
+    return rc;
+}
+
+void cli_stack_close(cli_stack *s) {
+    engine_destroy(s->engine);
+    backend_close(s->backend);
+    token_vocab_free(s->vocab);
+    model_close(s->model);
+    *s = (cli_stack){0};
+}

@@ -1,0 +1,32 @@
+// What every command that runs a model does first: open the checkpoint and its tokenizer, plan the
+// memory, load the weights, make an engine; with the log lines of CONTRACT.md in their order.
+#ifndef CLI_STACK_H
+#define CLI_STACK_H
+
+#include "cli/cli.h"
+#include "engine/engine.h"
+#include "token/token.h"
+
+typedef struct cli_stack_needs {
+    int max_logprobs; // of an output row; -1: the vocabulary, more than that is cut
+    int max_outputs;  // of a step; at least max-num-seqs are made
+    int max_queue;
+} cli_stack_needs;
+
+typedef struct cli_stack {
+    model *model;
+    token_vocab *vocab;
+    backend *backend;
+    engine *engine;
+    model_plan plan;
+    int max_logprobs;
+} cli_stack;
+
+// Reads the options of table.c's group "Engine" and the model. Everything is freed on error.
+int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *needs, base_err *err);
+void cli_stack_close(cli_stack *s);
+
+// The options of a memory plan, from the same flags.
+void cli_plan_options(const cli_options *o, model_plan_options *out);
+
+#endif
