@@ -434,8 +434,8 @@ static void test_odd_shapes(void **state) {
         "{\"rope_scaling\": null}",
         "{\"rope_scaling\": {\"factor\": 32.0, \"beta_fast\": 32.0}}",
         "{\"quantization_config\": null}",
-        "{\"kv_lora_rank\": 96, \"qk_nope_head_dim\": 48, \"qk_rope_head_dim\": 8,"
-        " \"v_head_dim\": 64}",
+        "{\"kv_lora_rank\": 96, \"qk_nope_head_dim\": 48, \"v_head_dim\": 64}",
+        "{\"qk_rope_head_dim\": 8}",
         "{\"moe_intermediate_size\": 96, \"hidden_size\": 160}",
         "{\"first_k_dense_replace\": 2, \"moe_layer_freq\": 2}",
         "{\"norm_topk_prob\": false, \"routed_scaling_factor\": 1.0}",
