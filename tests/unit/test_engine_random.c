@@ -77,6 +77,7 @@ static void world_open(world *w, uint64_t seed) {
     int nan_every = chance(w, 20) ? 150 : 0;
     w->fake = fake_open(o, nan_every);
     w->engine = engine_create(&w->fake->base, o);
+    w->engine->prefix.seed = seed; // to be repeatable
     if (chance(w, 15))
         w->engine->prefix.key_mask = 7; // collisions all the time
     for (int i = 0; i < N_STEMS; i++)
@@ -303,7 +304,7 @@ static void run_world(world *w, uint64_t seed, engine_stats *total) {
 static void test_random_worlds(void **state) {
     (void)state;
     const char *only = getenv("ENGINE_TEST_SEED");
-    uint64_t first = only ? strtoull(only, NULL, 10) : 1, last = only ? first : 400;
+    uint64_t first = only ? strtoull(only, NULL, 10) : 1, last = only ? first : 200;
     engine_stats total = {0};
     world *w = malloc(sizeof *w);
     for (uint64_t seed = first; seed <= last; seed++) {
@@ -318,8 +319,8 @@ static void test_random_worlds(void **state) {
     if (only)
         return;
     // Otherwise the test would not have tested what it is for.
-    assert_true(total.steps > 100000 && total.preemptions > 1000 && total.prefix_hits > 10000);
-    assert_true(total.nan_guard > 100 && total.finished_abort > 1000);
+    assert_true(total.steps > 60000 && total.preemptions > 700 && total.prefix_hits > 6000);
+    assert_true(total.nan_guard > 80 && total.finished_abort > 800);
 }
 
 int main(void) {
