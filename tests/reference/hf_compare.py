@@ -5,6 +5,10 @@ exactly. Transformers runs in float32 with plain (eager) attention. Its two inne
 whatever the config says, so ours are told the same. Needs torch and transformers:
 
     python tests/reference/hf_compare.py [--ids N] [--backend reference|cpu]
+
+Transformers also computes rotary frequencies and angles in float32. At position 4,000 an angle is
+then off by some 1e-4, which is the largest difference there is; "numpy, their angles" is the
+NumPy code given exactly those angles, to show that nothing else differs.
 """
 
 import argparse
@@ -67,6 +71,19 @@ def hf_logprobs(ours, config, ids):
     return torch.log_softmax(logits.double(), dim=-1).numpy()
 
 
+class TheirAngles(Model):
+    """Rotary frequencies as transformers computes them, and angles rounded to float32."""
+
+    def __init__(self, path, config):
+        from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3RotaryEmbedding
+
+        super().__init__(path, INNER_EPS)
+        self.inv_freq = DeepseekV3RotaryEmbedding(hf_config(config)).inv_freq.numpy()
+
+    def angles(self, positions):
+        return super().angles(positions.astype(np.float32)).astype(np.float64)
+
+
 def compare(name, count, work, backend="reference"):
     """Largest differences of log-probabilities and the smallest margin of an expert selection."""
     config, seed = configurations()[name]
@@ -79,6 +96,7 @@ def compare(name, count, work, backend="reference"):
     result = {
         "margin": expected.margins.min(initial=np.inf),
         "numpy": np.abs(expected.logprobs - theirs).max(),
+        "numpy, their angles": np.abs(TheirAngles(path, config).forward(ids).logprobs - theirs).max(),
     }
     if TOOL.exists():
         options = {"inner_eps": INNER_EPS, "prefill_chunks": 256}

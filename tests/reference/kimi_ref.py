@@ -149,10 +149,12 @@ class Model:
     def linear(self, x, name):
         return x @ self.weight(name).T
 
+    def angles(self, positions):
+        return positions[:, None] * self.inv_freq
+
     def rotate(self, x, positions):
         """Rotates the pairs (x[2i], x[2i + 1]) of the last axis; x [positions, ..., rope]."""
-        angle = positions[:, None] * self.inv_freq
-        turn = self.cos_sin_scale * np.exp(1j * angle)
+        turn = self.cos_sin_scale * np.exp(1j * self.angles(positions))
         turn = turn.reshape(len(positions), *[1] * (x.ndim - 2), -1)
         turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn
         return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
