@@ -228,8 +228,8 @@ static int answer_prompt(complete *c, const base_ids *prompt, base_err *err) {
     base_str echo = {0};
     if (cli_bool(c->o, "echo"))
         show_prompt(c, prompt, &echo);
-    if (c->answer.show != NULL)
-        fwrite(echo.data, 1, echo.len, stdout);
+    if (c->answer.show != NULL && echo.len > 0)
+        show(NULL, 0, echo.data, echo.len);
     answer a;
     answer_init(&a, &c->answer);
     backend_stats first = {0}, last;

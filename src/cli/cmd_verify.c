@@ -11,7 +11,8 @@ int cmd_verify(const cli_options *o, base_err *err) {
         return rc;
     base_str report = {0};
     rc = model_verify(m, cli_threads(o), &report, err);
-    fwrite(report.data, 1, report.len, stdout);
+    if (report.len > 0)
+        fwrite(report.data, 1, report.len, stdout);
     base_str_free(&report);
     model_close(m);
     return rc;

@@ -35,8 +35,8 @@ static void description(const cli_row *row, base_str *out) {
     base_str_adds(out, row->help);
     if (row->fallback != NULL && row->type != CLI_BOOL)
         base_str_printf(out, " (default: %s)", row->fallback);
-    else if (row->fallback != NULL)
-        base_str_printf(out, " (default: %s)", strcmp(row->fallback, "true") == 0 ? "on" : "off");
+    else if (row->fallback != NULL && strcmp(row->fallback, "true") == 0)
+        base_str_adds(out, " (default: on)");
 }
 
 // Words of `text` in lines of WIDTH columns; the first line continues at `column`.

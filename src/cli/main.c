@@ -64,7 +64,8 @@ static int dispatch(int argc, char **argv, const cli_command **command, base_err
 int main(int argc, char **argv) {
     base_err err = {0};
     const cli_command *command = NULL;
-    int rc = report(dispatch(argc, argv, &command, &err), command, &err);
+    int rc = dispatch(argc, argv, &command, &err);
+    rc = report(rc, command, &err);
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "abruzzi: standard output: %s\n",

@@ -105,8 +105,8 @@ static int load_weights(cli_stack *s, const cli_options *o, const model_plan_opt
     double start = base_now_s();
     int rc = backend_open(&s->backend, cli_string(o, "backend"), s->model, &options, err);
     if (rc == 0)
-        base_info("Loading weights took %.2f seconds (%s, %d threads)", base_now_s() - start,
-                  backend_describe(s->backend), options.threads);
+        base_info("Loading weights took %.2f seconds (%s)", base_now_s() - start,
+                  backend_describe(s->backend));
     return rc;
 }
 
