@@ -61,12 +61,12 @@ static void add_names(token_vocab *vocab, base_str *bytes, const control *contro
     }
 }
 
-static int read_config(token_vocab *vocab, base_str *bytes, const base_str *file, base_err *err) {
+int token_control_read(token_vocab *vocab, base_str *bytes, const token_file *file, base_err *err) {
     // Not base_json_parse: Hugging Face writes "no limit" as the integer 10^30, which is no error
     // here, where no number matters.
     json_error_t e;
-    json_t *root = json_loadb(file->data ? file->data : "", file->len,
-                              JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
+    json_t *root =
+        json_loadb(file->data, file->len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
     if (!root)
         return base_fail(err, BASE_ERR_MODEL, "line %d column %d: %s", e.line, e.column, e.text);
     control *controls = base_calloc(TOKEN_MAX_CONTROL, sizeof *controls);
@@ -80,14 +80,5 @@ static int read_config(token_vocab *vocab, base_str *bytes, const base_str *file
         add_names(vocab, bytes, controls, count);
     base_free(controls);
     json_decref(root);
-    return code;
-}
-
-int token_control_read(token_vocab *vocab, base_str *bytes, const char *path, base_err *err) {
-    base_str file = {0};
-    int code = base_file_read(path, TOKEN_MAX_CONFIG, BASE_ERR_MODEL, &file, err);
-    if (!code && read_config(vocab, bytes, &file, err))
-        code = base_fail_prefix(err, "%s", path);
-    base_str_free(&file);
     return code;
 }

@@ -96,7 +96,7 @@ static int read_line(entry *e, base_str *bytes, line l, base_err *err) {
     return 0;
 }
 
-static int read_lines(entries *list, base_str *bytes, const base_str *file, base_err *err) {
+static int read_lines(entries *list, base_str *bytes, const token_file *file, base_err *err) {
     const char *p = file->data, *end = p + file->len;
     for (int number = 1; p < end; number++) {
         const char *newline = memchr(p, '\n', (size_t)(end - p));
@@ -136,7 +136,7 @@ static int order_by_rank(const entries *list, const entry **by_rank, base_err *e
     return 0;
 }
 
-static int read_ranks(token_vocab *vocab, base_str *out, const base_str *file, base_err *err) {
+int token_ranks_read(token_vocab *vocab, base_str *out, const token_file *file, base_err *err) {
     entries list = {0};
     base_str bytes = {0};
     const entry **by_rank = NULL;
@@ -158,14 +158,5 @@ out:
     base_free(list.data);
     base_free(by_rank);
     base_str_free(&bytes);
-    return code;
-}
-
-int token_vocab_read(token_vocab *vocab, base_str *bytes, const char *path, base_err *err) {
-    base_str file = {0};
-    int code = base_file_read(path, TOKEN_MAX_FILE, BASE_ERR_MODEL, &file, err);
-    if (!code && read_ranks(vocab, bytes, &file, err))
-        code = base_fail_prefix(err, "%s", path);
-    base_str_free(&file);
     return code;
 }

@@ -27,37 +27,54 @@ static int build_names(token_vocab *vocab, base_err *err) {
     return code;
 }
 
-static int load(token_vocab *vocab, const char *ranks_path, const char *config_path,
+static int fill(token_vocab *vocab, const token_file *ranks, const token_file *config,
                 base_err *err) {
     base_str bytes = {0};
-    int code = token_vocab_read(vocab, &bytes, ranks_path, err);
-    if (!code)
-        code = token_control_read(vocab, &bytes, config_path, err);
+    int code = token_ranks_read(vocab, &bytes, ranks, err);
+    if (code)
+        base_fail_prefix(err, "%s", ranks->name);
+    else if ((code = token_control_read(vocab, &bytes, config, err)))
+        base_fail_prefix(err, "%s", config->name);
     vocab->bytes = bytes.data;
     if (code)
         return code;
     if (build_tokens(vocab, err))
-        return base_fail_prefix(err, "%s", ranks_path);
+        return base_fail_prefix(err, "%s", ranks->name);
     if (build_names(vocab, err))
-        return base_fail_prefix(err, "%s", config_path);
+        return base_fail_prefix(err, "%s", config->name);
     for (int32_t id = 0; id < vocab->size; id++)
         if (token_length(vocab, id) > vocab->max_bytes)
             vocab->max_bytes = token_length(vocab, id);
     return 0;
 }
 
-int token_vocab_load(token_vocab **out, const char *dir, base_err *err) {
+int token_vocab_make(token_vocab **out, const token_file *ranks, const token_file *config,
+                     base_err *err) {
     token_vocab *vocab = base_calloc(1, sizeof *vocab);
-    char *ranks_path = base_path_join(dir, "tiktoken.model");
-    char *config_path = base_path_join(dir, "tokenizer_config.json");
-    int code = load(vocab, ranks_path, config_path, err);
-    base_free(ranks_path);
-    base_free(config_path);
+    int code = fill(vocab, ranks, config, err);
     if (code) {
         token_vocab_free(vocab);
         vocab = NULL;
     }
     *out = vocab;
+    return code;
+}
+
+int token_vocab_load(token_vocab **out, const char *dir, base_err *err) {
+    *out = NULL;
+    base_str ranks = {0}, config = {0};
+    char *ranks_path = base_path_join(dir, "tiktoken.model");
+    char *config_path = base_path_join(dir, "tokenizer_config.json");
+    int code = base_file_read(ranks_path, TOKEN_MAX_FILE, BASE_ERR_MODEL, &ranks, err);
+    if (!code)
+        code = base_file_read(config_path, TOKEN_MAX_CONFIG, BASE_ERR_MODEL, &config, err);
+    if (!code)
+        code = token_vocab_make(out, &(token_file){ranks_path, ranks.data, ranks.len},
+                                &(token_file){config_path, config.data, config.len}, err);
+    base_str_free(&ranks);
+    base_str_free(&config);
+    base_free(ranks_path);
+    base_free(config_path);
     return code;
 }
 

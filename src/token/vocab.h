@@ -31,10 +31,20 @@ static inline size_t token_length(const token_vocab *vocab, int32_t id) {
     return vocab->offset[id + 1] - vocab->offset[id];
 }
 
-// Reads DIR/tiktoken.model: `ordinary`, and bytes and offset so far.
-int token_vocab_read(token_vocab *vocab, base_str *bytes, const char *path, base_err *err);
-// Reads DIR/tokenizer_config.json: `size`, `special`, and the names into bytes and offset.
-int token_control_read(token_vocab *vocab, base_str *bytes, const char *path, base_err *err);
+// A file in memory; the name is for messages.
+typedef struct token_file {
+    const char *name;
+    const char *data;
+    size_t len;
+} token_file;
+
+// token_vocab_load, once the files are read.
+int token_vocab_make(token_vocab **out, const token_file *ranks, const token_file *config,
+                     base_err *err);
+// Reads tiktoken.model: `ordinary`, and bytes and offset so far.
+int token_ranks_read(token_vocab *vocab, base_str *bytes, const token_file *file, base_err *err);
+// Reads tokenizer_config.json: `size`, `special`, and the names into bytes and offset.
+int token_control_read(token_vocab *vocab, base_str *bytes, const token_file *file, base_err *err);
 
 // Fills `merges`; everything about the ordinary tokens is there.
 int token_merges_build(token_vocab *vocab, base_err *err);
