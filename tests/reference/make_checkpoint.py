@@ -147,7 +147,7 @@ def from_bf16(h):
 
 
 def quantize_int4(w):
-    """[out, in] float32 -> (weight_packed int32 [out, in / 8], weight_scale bf16 [out, in / 32])."""
+    """[out, in] float32 -> weight_packed int32 [out, in / 8], weight_scale bf16 [out, in / 32]."""
     rows, cols = w.shape
     groups = w.reshape(rows, cols // GROUP, GROUP)
     scale = to_bf16(np.abs(groups).max(axis=2) / 7)
