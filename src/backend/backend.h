@@ -76,7 +76,7 @@ typedef struct backend_plan {
     int n_seqs;
     const backend_seq *seqs;
     int n_outputs;
-    const backend_output *outputs; // ascending rows
+    const backend_output *outputs; // rows never descend; several outputs may share one
 } backend_plan;
 
 typedef enum {

@@ -1,8 +1,8 @@
-"""The reference backend and the NumPy code against Hugging Face's DeepseekV3ForCausalLM.
+"""The reference backend and the NumPy code against transformers' DeepseekV3ForCausalLM.
 
-Both sides get the same weights: BF16 as stored, INT4 as code x scale unrounded, which float32 holds
-exactly. Transformers runs in float32 with plain (eager) attention. Its two inner norms have eps 1e-6
-whatever the config says, so ours are told the same. Needs torch and transformers:
+Both sides get the same weights: BF16 as stored, INT4 as code x scale unrounded, which float32
+holds exactly. Transformers runs in float32 with plain (eager) attention. Its two inner norms have
+eps 1e-6 whatever the config says, so ours are told the same. Needs torch and transformers:
 
     python tests/reference/hf_compare.py [--ids N] [--backend reference|cpu]
 
@@ -93,10 +93,11 @@ def compare(name, count, work, backend="reference"):
     ours = Model(path, inner_eps=INNER_EPS)
     expected = ours.forward(ids)
     theirs = hf_logprobs(ours, config, ids)
+    with_angles = TheirAngles(path, config).forward(ids)
     result = {
         "margin": expected.margins.min(initial=np.inf),
         "numpy": np.abs(expected.logprobs - theirs).max(),
-        "numpy, their angles": np.abs(TheirAngles(path, config).forward(ids).logprobs - theirs).max(),
+        "numpy, their angles": np.abs(with_angles.logprobs - theirs).max(),
     }
     if TOOL.exists():
         options = {"inner_eps": INNER_EPS, "prefill_chunks": 256}

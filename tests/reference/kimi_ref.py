@@ -181,7 +181,8 @@ class Model:
             k, v = kv[:, head, :nope], kv[:, head, nope:]
             for begin in range(0, n, 512):  # a band of queries, to bound memory
                 end = min(begin + 512, n)
-                scores = q[begin:end, head, :nope] @ k[:end].T + q_pe[begin:end, head] @ k_pe[:end].T
+                scores = q[begin:end, head, :nope] @ k[:end].T
+                scores += q_pe[begin:end, head] @ k_pe[:end].T
                 scores *= self.softmax_scale
                 scores[positions[:end] > positions[begin:end, None]] = -np.inf
                 p = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -16,8 +16,8 @@ CONFIGS = configurations()
 
 # Largest difference of a log-probability, and the least margin of an expert selection that the
 # arithmetic cannot flip. The reference computes in float64, but log-probabilities leave as float32,
-# which rounds by up to 5e-7 at |log p| of 10. The promise for "cpu" is 1e-4; these models are small,
-# and on them it does better.
+# which rounds by up to 5e-7 at |log p| of 10. The promise for "cpu" is 1e-4; these models are
+# small, and on them it does better.
 BOUNDS = {
     "reference": {"difference": 1e-6, "margin": 1e-12},
     "cpu": {"difference": 2e-5, "margin": 2e-6},
