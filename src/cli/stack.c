@@ -82,12 +82,31 @@ static int plan_memory(cli_stack *s, const cli_options *o, const model_plan_opti
     return 0;
 }
 
+// Found before the weights are read, so that what the engine refuses costs no time.
+static int find_limits(const cli_stack *s, const cli_options *o, const model_plan_options *plan,
+                       const cli_stack_needs *needs, engine_options *out, base_err *err) {
+    const model_config *config = model_get_config(s->model);
+    bool all_logprobs = needs->max_logprobs < 0 || needs->max_logprobs > config->vocab_size;
+    *out = (engine_options){
+        .max_num_seqs = plan->max_num_seqs,
+        .max_num_batched_tokens = plan->max_rows,
+        .max_outputs =
+            needs->max_outputs > plan->max_num_seqs ? needs->max_outputs : plan->max_num_seqs,
+        .max_model_len = s->plan.max_model_len,
+        .max_queue = needs->max_queue,
+        .block_size = plan->block_size,
+        .n_blocks = s->plan.n_blocks,
+        .prefix_caching = cli_bool(o, "enable-prefix-caching"),
+        .max_logprobs = all_logprobs ? config->vocab_size : needs->max_logprobs,
+        .vocab_size = config->vocab_size,
+        .n_eos = config->n_eos,
+    };
+    memcpy(out->eos_ids, config->eos_ids, sizeof out->eos_ids);
+    return engine_options_check(out, err);
+}
+
 static int load_weights(cli_stack *s, const cli_options *o, const model_plan_options *plan,
-                        const cli_stack_needs *needs, base_err *err) {
-    int vocab_size = model_get_config(s->model)->vocab_size;
-    s->max_logprobs = needs->max_logprobs;
-    if (s->max_logprobs < 0 || s->max_logprobs > vocab_size)
-        s->max_logprobs = vocab_size;
+                        const engine_options *limits, base_err *err) {
     backend_options options = {
         .numerics = plan->exact ? BACKEND_EXACT : BACKEND_FAST,
         .threads = cli_threads(o),
@@ -96,9 +115,8 @@ static int load_weights(cli_stack *s, const cli_options *o, const model_plan_opt
         .interleave = (int)cli_int(o, "dcp-kv-cache-interleave-size"),
         .max_rows = plan->max_rows,
         .max_seqs = plan->max_num_seqs,
-        .max_outputs =
-            needs->max_outputs > plan->max_num_seqs ? needs->max_outputs : plan->max_num_seqs,
-        .max_logprobs = s->max_logprobs,
+        .max_outputs = limits->max_outputs,
+        .max_logprobs = limits->max_logprobs,
         .max_model_len = s->plan.max_model_len,
         .progress = true,
     };
@@ -119,34 +137,10 @@ static void log_cache(const model_plan *plan) {
               (double)plan->kv_tokens / plan->max_model_len);
 }
 
-static int make_engine(cli_stack *s, const cli_options *o, const model_plan_options *plan,
-                       const cli_stack_needs *needs, base_err *err) {
-    const model_config *config = model_get_config(s->model);
-    engine_options options = {
-        .max_num_seqs = plan->max_num_seqs,
-        .max_num_batched_tokens = plan->max_rows,
-        .max_outputs =
-            needs->max_outputs > plan->max_num_seqs ? needs->max_outputs : plan->max_num_seqs,
-        .max_model_len = s->plan.max_model_len,
-        .max_queue = needs->max_queue,
-        .block_size = plan->block_size,
-        .n_blocks = s->plan.n_blocks,
-        .prefix_caching = cli_bool(o, "enable-prefix-caching"),
-        .max_logprobs = s->max_logprobs,
-        .vocab_size = config->vocab_size,
-        .n_eos = config->n_eos,
-    };
-    memcpy(options.eos_ids, config->eos_ids, sizeof options.eos_ids);
-    int rc = engine_options_check(&options, err);
-    if (rc == 0)
-        s->engine = engine_create(s->backend, &options);
-    return rc;
-}
-
 int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *needs,
                    base_err *err) {
     *s = (cli_stack){0};
-    const char *name;
+    const char *name = NULL;
     int rc = cli_model_argument(o, &name, err);
     if (rc != 0)
         return rc;
@@ -157,15 +151,18 @@ int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *ne
     rc = open_model(s, name, err);
     if (rc == 0)
         rc = plan_memory(s, o, &plan, err);
+    engine_options limits;
     if (rc == 0)
-        rc = load_weights(s, o, &plan, needs, err);
+        rc = find_limits(s, o, &plan, needs, &limits, err);
     if (rc == 0)
-        log_cache(&s->plan);
-    if (rc == 0)
-        rc = make_engine(s, o, &plan, needs, err);
-    if (rc != 0)
+        rc = load_weights(s, o, &plan, &limits, err);
+    if (rc != 0) {
         cli_stack_close(s);
-    return rc;
+        return rc;
+    }
+    log_cache(&s->plan);
+    s->engine = engine_create(s->backend, &limits);
+    return 0;
 }
 
 void cli_stack_close(cli_stack *s) {

@@ -19,7 +19,6 @@ typedef struct cli_stack {
     backend *backend;
     engine *engine;
     model_plan plan;
-    int max_logprobs;
 } cli_stack;
 
 // Reads the options of table.c's group "Engine" and the model. Everything is freed on error.

@@ -379,6 +379,28 @@ def test_prompt_logprobs_are_those_of_the_answer(complete):
     assert scored["prompt_logprobs"][len(answer["prompt_ids"]):] == answer["logprobs"]
 
 
+def test_backends_agree(complete):
+    def score(*args):
+        choice, = complete("--max-tokens=1", "--prompt-logprobs=0", "--max-num-seqs=1", *args)
+        return [token["logprob"] for token in choice["prompt_logprobs"][1:]]
+
+    reference, cpu = score("--backend=reference"), score("--max-model-len=auto")
+    assert reference == pytest.approx(cpu, abs=1e-4) and len(cpu) > 3
+    fast = score("--numerics=fast")
+    assert fast != cpu and fast == pytest.approx(cpu, abs=1.0)
+
+
+def test_choices_stop_on_their_own(complete):
+    flags = ["--seed=4", "--max-tokens=30", "--ignore-eos", "--n=3", "--temperature=1.5"]
+    whole = complete(*flags)
+    stop = whole[1]["text"][5:8]
+    for before, after in zip(whole, complete(*flags, "--stop", stop), strict=True):
+        at = before["text"].find(stop)
+        assert after["finish_reason"] == ("length" if at < 0 else "stop")
+        assert after["text"] == (before["text"] if at < 0 else before["text"][:at])
+        assert after["ids"] == before["ids"][:len(after["ids"])]
+
+
 def test_defaults_of_the_model(call, tiny, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny, other)
