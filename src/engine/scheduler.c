@@ -56,8 +56,7 @@ static void release_blocks(engine *e, engine_seq *s) {
         int32_t block = s->table[--s->n_table];
         engine_blocks_unref(&e->blocks, block, e->prefix.at[block].cached);
     }
-    s->n_computed = s->n_hashed = 0;
-    s->unhashable = false;
+    s->n_computed = 0;
 }
 
 void engine_running_remove(engine *e, engine_seq *s) {
@@ -164,9 +163,11 @@ static void find_computed(engine *e, engine_seq *s) {
     int block_size = e->limits.options.block_size;
     bool owes = s->owed < r->n_prompt;
     int limit = (owes ? s->owed : s->n_ids) - 1;
+    s->n_table = 0;
     if (e->limits.options.prefix_caching)
         s->n_table = engine_prefix_find(&e->prefix, s->ids, limit / block_size, r->salt, s->table);
     s->n_hashed = s->n_table;
+    s->unhashable = false;
     const engine_seq *from = NULL;
     int shared = owes ? 0 : shared_blocks(e, s, &from);
     if (shared > s->n_table) {
@@ -220,8 +221,7 @@ static bool admit(engine *e, int64_t *promised) {
         n_revived += e->blocks.at[s->table[i]].refs == 0;
     int n_new = blocks_for(e, s->n_ids) - n_found;
     if (e->blocks.n_free - n_revived - *promised < n_new) {
-        s->n_table = s->n_hashed = 0;
-        s->unhashable = false;
+        s->n_table = 0;
         return false;
     }
     for (int i = 0; i < n_found; i++)

@@ -135,26 +135,32 @@ static inline void check_engine(const engine *e, fake *f) {
 }
 
 // One step with the promises about who is in it: the oldest sequence and everyone who decodes, if
-// they were not preempted. False when there was nothing to do.
+// they were not preempted; and nobody new after a preemption. False when there was nothing to do.
 static inline bool checked_step(engine *e, fake *f) {
-    engine_seq *must[64];
-    int n_must = 0;
+    enum { MOST = 64 };
+    const engine_seq *before[MOST]; // perhaps freed by the step: compared only
+    bool must[MOST];
+    int n = e->n_running < MOST ? e->n_running : MOST, n_missing = 0;
     uint64_t preemptions = e->stats.preemptions;
-    for (int i = 0; i < e->n_running && n_must < 64; i++)
-        if (i == 0 || e->running[i]->n_ids - e->running[i]->n_computed == 1)
-            must[n_must++] = e->running[i];
+    for (int i = 0; i < n; i++) {
+        before[i] = e->running[i];
+        must[i] = i == 0 || before[i]->n_ids - before[i]->n_computed == 1;
+    }
     if (!engine_step(e))
         return false;
-    int n_missing = 0;
-    for (int i = 0; i < n_must; i++) {
+    int n_old = 0;
+    for (int i = 0; i < n; i++) {
         bool planned = false;
         for (int k = 0; k < e->plan.n_seqs; k++)
-            planned |= e->planned[k] == must[i]; // perhaps freed since: compared only
-        check_that(i > 0 || planned, "the oldest has no row", i, n_must);
-        n_missing += !planned;
+            planned |= e->planned[k] == before[i];
+        n_old += planned;
+        check_that(i > 0 || planned, "the oldest has no row", i, n);
+        n_missing += must[i] && !planned;
     }
-    check_that((uint64_t)n_missing <= e->stats.preemptions - preemptions,
-               "a decoding sequence has no row", n_missing, n_must);
+    preemptions = e->stats.preemptions - preemptions;
+    check_that((uint64_t)n_missing <= preemptions, "one that decodes has no row", n_missing, n);
+    check_that(preemptions == 0 || n_old == e->plan.n_seqs, "admitted after a preemption", n_old,
+               e->plan.n_seqs);
     check_engine(e, f);
     return true;
 }

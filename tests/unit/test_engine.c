@@ -375,6 +375,36 @@ static void test_nan_spares_the_neighbours(void **state) {
     bench_close(&b);
 }
 
+// One choice's bad logits end the request: its other choices get the error too, once each.
+static void test_nan_ends_all_choices(void **state) {
+    (void)state;
+    bench b = bench_open(default_options());
+    int32_t prompt[9];
+    fill_prompt(prompt, 9, 0);
+    engine_params p = greedy(40);
+    p.temperature = 1;
+    p.has_seed = true;
+    p.n = 3;
+    fake_expected x[3];
+    do { // a period under which choice 1 alone fails, and not at once
+        b.fake->nan_every++;
+        for (int i = 0; i < 3; i++) {
+            x[i] = fake_expect(&b.options, LONGEST, b.fake->nan_every, prompt, 9, &p, i);
+            free(x[i].output);
+        }
+    } while (x[0].nan || x[2].nan || !x[1].nan || x[1].n_output < 3 || x[1].n_output > 30);
+    submit(&b, 1, prompt, 9, &p);
+    answer a[3];
+    finish_choices(&b, 1, a, 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(a[i].end.finish, ENGINE_FINISH_ERROR);
+    assert_int_equal(a[1].n, x[1].n_output);
+    assert_true(a[0].n > 2 && a[0].n < 40);
+    assert_int_equal(b.engine->stats.nan_guard, 1);
+    assert_int_equal(b.engine->stats.finished_error, 3);
+    bench_close(&b);
+}
+
 static void test_slow_steps(void **state) {
     (void)state;
     setenv("ABRUZZI_FAULTS", "1", 1);
@@ -405,6 +435,7 @@ int main(void) {
         cmocka_unit_test(test_logprob_events),
         cmocka_unit_test(test_nan_ends_that_request_only),
         cmocka_unit_test(test_nan_spares_the_neighbours),
+        cmocka_unit_test(test_nan_ends_all_choices),
         cmocka_unit_test(test_slow_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,6 +109,23 @@ static void test_chains_are_evicted_from_their_tails(void **state) {
     bench_close(&b);
 }
 
+// Two that compute the same at the same time end up on the same blocks.
+static void test_equal_prompts_share_blocks(void **state) {
+    (void)state;
+    bench b = bench_open(default_options());
+    int32_t prompt[22];
+    fill_prompt(prompt, 22, 0);
+    engine_params p = greedy(10);
+    submit(&b, 1, prompt, 22, &p);
+    submit(&b, 2, prompt, 22, &p);
+    checked_step(b.engine, b.fake);
+    assert_int_equal(b.engine->stats.tokens_computed, 44);
+    assert_int_equal(b.options.n_blocks - b.engine->blocks.n_free, 5 + 2);
+    answer a = finish(&b, 2);
+    assert_expected(&b, &a, prompt, 22, &p, 0);
+    bench_close(&b);
+}
+
 // ---------------------------------------------------------------------------------------------
 // Choices
 
@@ -213,6 +230,51 @@ static void test_preemption_changes_nothing(void **state) {
     assert_int_equal(b.engine->stats.prefix_queries, 30); // recomputation is nobody's query
     assert_int_equal(b.engine->stats.prefix_hits, 0);
     assert_int_equal(b.engine->stats.prompt_tokens, 30);
+    bench_close(&b);
+}
+
+// Nobody is admitted at the cost of a prompt already begun.
+static void test_admission_leaves_promised_blocks(void **state) {
+    (void)state;
+    engine_options o = default_options();
+    o.n_blocks = 10;
+    o.max_num_batched_tokens = 8;
+    bench b = bench_open(o);
+    int32_t prompt[40];
+    fill_prompt(prompt, 40, 0);
+    engine_params p = greedy(1);
+    submit(&b, 1, prompt, 32, &p); // 8 blocks, in 4 steps
+    p.cache_salt = 1;
+    submit(&b, 2, prompt, 12, &p); // 3 blocks
+    for (int i = 0; i < 4; i++) {
+        checked_step(b.engine, b.fake);
+        assert_int_equal(b.fake->plan.n_seqs, 1);
+    }
+    finish(&b, 2);
+    assert_int_equal(b.engine->stats.preemptions, 0);
+    bench_close(&b);
+}
+
+// Blocks found in the cache are free until they are revived: they count once, not twice.
+static void test_admission_counts_revived_blocks(void **state) {
+    (void)state;
+    engine_options o = default_options();
+    o.n_blocks = 10;
+    bench b = bench_open(o);
+    int32_t prompt[40];
+    fill_prompt(prompt, 40, 0);
+    engine_params p = greedy(1), q = greedy(4);
+    ask(&b, prompt, 17, &p); // leaves 4 cached blocks
+    q.cache_salt = 1;
+    submit(&b, 1, prompt, 9, &q); // 3 blocks for 4 steps
+    checked_step(b.engine, b.fake);
+    submit(&b, 2, prompt, 29, &p); // 4 cached and 4 new blocks, where 7 are free
+    for (int i = 0; i < 3; i++) {
+        checked_step(b.engine, b.fake);
+        assert_int_equal(b.fake->plan.n_seqs, 1);
+    }
+    assert_int_equal(finish(&b, 2).end.n_cached, 16);
+    assert_int_equal(b.engine->stats.preemptions, 0);
     bench_close(&b);
 }
 
@@ -374,9 +436,12 @@ int main(void) {
         cmocka_unit_test(test_output_is_cached_too),
         cmocka_unit_test(test_salts_and_switches),
         cmocka_unit_test(test_chains_are_evicted_from_their_tails),
+        cmocka_unit_test(test_equal_prompts_share_blocks),
         cmocka_unit_test(test_choices_share_the_prompt),
         cmocka_unit_test(test_more_choices_than_places),
         cmocka_unit_test(test_preemption_changes_nothing),
+        cmocka_unit_test(test_admission_leaves_promised_blocks),
+        cmocka_unit_test(test_admission_counts_revived_blocks),
         cmocka_unit_test(test_short_prompt_behind_long_ones),
         cmocka_unit_test(test_prompts_do_not_stop_decoding),
         cmocka_unit_test(test_abort_in_any_state),
