@@ -164,7 +164,6 @@ typedef struct cpu_backend {
     float *top_logprobs;
     size_t top_bytes;
     int32_t *sampled; // [max_outputs] of the previous step
-    int n_sampled;
 
     const backend_plan *plan;
     size_t dense_bytes; // of all matrices that every step reads, without lm_head

@@ -5,8 +5,11 @@
 #include <string.h>
 
 static void resolve_rows(cpu_backend *b, const backend_plan *plan) {
-    for (int i = 0; i < plan->n_rows; i++)
-        b->ids[i] = plan->ids[i] < 0 ? b->sampled[-1 - plan->ids[i]] : plan->ids[i];
+    for (int i = 0; i < plan->n_rows; i++) {
+        int32_t id = plan->ids[i] < 0 ? b->sampled[-1 - plan->ids[i]] : plan->ids[i];
+        // An output that failed sampled -1; whoever planned on it before knowing discards the row.
+        b->ids[i] = id < 0 ? 0 : id;
+    }
     for (int s = 0; s < plan->n_seqs; s++) {
         const backend_seq *seq = &plan->seqs[s];
         for (int i = 0; i < seq->n_rows; i++) {
@@ -201,7 +204,7 @@ static void outputs(cpu_backend *b, const backend_plan *plan) {
         base_pool_run(b->pool, n, output_sample_row, &job);
         b->weight_bytes_read += cpu_matrix_bytes(&b->weights.lm_head);
     }
-    b->n_sampled = plan->n_outputs;
+
     for (int i = 0; i < plan->n_outputs; i++)
         b->sampled[i] = b->results[i].id;
 }

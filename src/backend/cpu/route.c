@@ -2,6 +2,7 @@
 // the weight, optional groups, the k best, ties to the lower index.
 #include "backend/cpu/cpu.h"
 #include <math.h>
+#include <string.h>
 
 typedef struct route_job {
     cpu_backend *b;
@@ -24,14 +25,12 @@ static void mask_groups(const model_config *c, float *choice, float *score) {
         }
         score[g] = size > 1 ? first + second : first;
     }
-    for (int n = 0; n < c->n_group - c->topk_group; n++) {
-        int worst = -1; // on equal scores the higher index goes first
-        for (int g = 0; g < c->n_group; g++)
-            if (!isinf(score[g]) && (worst < 0 || score[g] <= score[worst]))
-                worst = g;
-        score[worst] = INFINITY;
-        for (int e = worst * size; e < (worst + 1) * size; e++)
-            choice[e] = 0.0f;
+    for (int g = 0; g < c->n_group; g++) {
+        int better = 0;
+        for (int o = 0; o < c->n_group; o++)
+            better += score[o] > score[g] || (score[o] == score[g] && o < g);
+        if (better >= c->topk_group)
+            memset(choice + g * size, 0, (size_t)size * sizeof *choice);
     }
 }
 
