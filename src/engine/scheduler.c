@@ -170,7 +170,7 @@ static void find_computed(engine *e, engine_seq *s) {
     s->unhashable = false;
     const engine_seq *from = NULL;
     int shared = owes ? 0 : shared_blocks(e, s, &from);
-    if (shared > s->n_table) {
+    if (from && shared > s->n_table) {
         memcpy(s->table, from->table, (size_t)shared * sizeof *s->table);
         s->n_table = shared;
         // Blocks of another's table that the cache does not know: their parents in the cache and in
