@@ -17,30 +17,30 @@ typedef enum { BACKEND_EXACT, BACKEND_FAST } backend_numerics;
 
 typedef struct backend_options {
     backend_numerics numerics;
-    int threads;         // >= 1
-    int block_size;      // tokens of a cache block; a multiple of 8
-    int64_t n_blocks;    // cache blocks; ids in block tables are [0, n_blocks)
-    int interleave;      // attention class of position t: (t / interleave) % 8; >= 1
-    int max_rows;        // token rows of a step
-    int max_seqs;        // sequences of a step
-    int max_outputs;     // output rows of a step
-    int max_logprobs;    // log-probabilities per output row, at most the vocabulary
-    int max_model_len;   // positions are [0, max_model_len)
-    bool progress;       // show loading progress
+    int threads;       // >= 1
+    int block_size;    // tokens of a cache block; a multiple of 8
+    int64_t n_blocks;  // cache blocks; ids in block tables are [0, n_blocks)
+    int interleave;    // attention class of position t: (t / interleave) % 8; >= 1
+    int max_rows;      // token rows of a step
+    int max_seqs;      // sequences of a step
+    int max_outputs;   // output rows of a step
+    int max_logprobs;  // log-probabilities per output row, at most the vocabulary
+    int max_model_len; // positions are [0, max_model_len)
+    bool progress;     // show loading progress
 } backend_options;
 
-// How one output row is sampled; vLLM's parameters and order (vllm.md section 5). Pointers are owned
-// by the engine and stay valid until the step's result has been read.
+// How one output row is sampled; vLLM's parameters and order (vllm.md section 5). Pointers are
+// owned by the engine and stay valid until the step's result has been read.
 typedef struct backend_sampling {
-    float temperature; // 0: greedy
-    float top_p;       // (0, 1]; 1: off
-    float min_p;       // [0, 1]; 0: off
-    int top_k;         // 0: off
+    float temperature;         // 0: greedy
+    float top_p;               // (0, 1]; 1: off
+    float min_p;               // [0, 1]; 0: off
+    int top_k;                 // 0: off
     float presence, frequency; // over output ids
     float repetition;          // over prompt and output ids; 1: off
     uint64_t seed;             // key of the generator, with `choice` and the position
     uint32_t choice;           // index among the request's n
-    const int32_t *history;    // [n_history] prompt then output ids; may be NULL if no penalty is on
+    const int32_t *history; // [n_history] prompt then output ids; may be NULL if no penalty is on
     int n_history, n_prompt;
     int n_bias;
     const int32_t *bias_ids; // [n_bias] added to the raw logits
@@ -87,10 +87,10 @@ typedef enum {
 
 typedef struct backend_output_result {
     backend_status status;
-    int32_t id;    // sampled, or the target
-    float logprob; // of `id`, from raw logits (before penalties and temperature)
-    int rank;      // 1 + the number of ids that are strictly more likely
-    int n_top;     // most likely ids, descending, ties by lower id
+    int32_t id;             // sampled, or the target
+    float logprob;          // of `id`, from raw logits (before penalties and temperature)
+    int rank;               // 1 + the number of ids that are strictly more likely
+    int n_top;              // most likely ids, descending, ties by lower id
     const int32_t *top_ids; // [n_top]; valid until the next submit
     const float *top_logprobs;
 } backend_output_result;
@@ -109,8 +109,8 @@ typedef struct backend_stats {
 
 typedef struct backend backend;
 
-// Reads the weights of `m` and allocates the cache. `name` is "cpu" or "reference". `m` must outlive
-// the backend.
+// Reads the weights of `m` and allocates the cache. `name` is "cpu" or "reference". `m` must
+// outlive the backend.
 int backend_open(backend **out, const char *name, const model *m, const backend_options *options,
                  base_err *err);
 void backend_close(backend *b); // NULL is fine
