@@ -149,8 +149,9 @@ static int read_architecture(const source *top, const source *text, model_config
     const json_t *type = get(top->object, "model_type");
     if (type && (!json_is_string(type) || json_string_length(type) >= sizeof c->model_type))
         return fail(top, "model_type", "must be a short string");
-    strcpy(c->architecture, known[i]);
-    strcpy(c->model_type, type ? json_string_value(type) : "deepseek_v3");
+    snprintf(c->architecture, sizeof c->architecture, "%s", known[i]);
+    snprintf(c->model_type, sizeof c->model_type, "%s",
+             type ? json_string_value(type) : "deepseek_v3");
     return require_string(text, "model_type", types);
 }
 

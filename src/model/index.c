@@ -41,7 +41,7 @@ static bool grow_tensors(index_reader *r) {
     if (files)
         x->files = files;
     if (!names || !files)
-        return model_scan_fail(&r->scan, "out of memory");
+        return model_scan_no_memory(&r->scan);
     r->capacity = capacity;
     return true;
 }
@@ -63,7 +63,7 @@ static bool add_file(index_reader *r, const char *name, size_t len, int *file) {
     *file = x->n_files;
     x->file_names[x->n_files] = base_strdup(name);
     if (model_names_add(&r->files, x->file_names[x->n_files++], *file) != MODEL_NAME_ADDED)
-        return model_scan_fail(&r->scan, "out of memory");
+        return model_scan_no_memory(&r->scan);
     return true;
 }
 
@@ -79,7 +79,7 @@ static bool read_entry(index_reader *r) {
     if (added != MODEL_NAME_ADDED)
         return added == MODEL_NAME_TWICE
                    ? model_scan_fail(&r->scan, "tensor \"%s\" is there twice", name)
-                   : model_scan_fail(&r->scan, "out of memory");
+                   : model_scan_no_memory(&r->scan);
     size_t mark = r->text_used;
     const char *file_name = keep_string(r, &len);
     int file;
@@ -140,7 +140,7 @@ static int by_name(const void *a, const void *b) {
 }
 
 // Shards ascending by name, whatever the order of the map.
-static bool sort_files(index_reader *r) {
+static void sort_files(index_reader *r) {
     model_index *x = r->out;
     int *position = base_alloc((size_t)x->n_files * sizeof *position);
     qsort(x->file_names, (size_t)x->n_files, sizeof *x->file_names, by_name);
@@ -149,7 +149,6 @@ static bool sort_files(index_reader *r) {
     for (int i = 0; i < x->n_tensors; i++)
         x->files[i] = position[x->files[i]];
     base_free(position);
-    return true;
 }
 
 int model_index_parse(model_index *out, const char *json, size_t len, const char *what,
@@ -162,12 +161,13 @@ int model_index_parse(model_index *out, const char *json, size_t len, const char
         .scan = {.begin = json, .at = json, .end = json + len, .what = what, .err = err},
         .out = out,
     };
-    bool good = read_members(&r) && sort_files(&r);
+    if (read_members(&r))
+        sort_files(&r);
     model_names_free(&r.tensors);
     model_names_free(&r.files);
-    if (!good)
+    if (r.scan.code != 0)
         model_index_free(out);
-    return good ? 0 : BASE_ERR_MODEL;
+    return r.scan.code;
 }
 
 void model_index_free(model_index *x) {

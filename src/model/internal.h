@@ -33,10 +33,11 @@ typedef struct model_scan {
     const char *begin, *at, *end;
     const char *what; // for messages
     base_err *err;
-    bool failed;
+    int code; // 0, or that of the first failure
 } model_scan;
 
 bool model_scan_fail(model_scan *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool model_scan_no_memory(model_scan *s); // fails with BASE_ERR_RESOURCE
 // Skips white space and takes `c`.
 bool model_scan_take(model_scan *s, char c);
 // Skips white space; true when `c` is next. Never fails.

@@ -9,7 +9,8 @@ enum {
     MAX_THREADS = 4096,
     SLACK_BYTES = 32 << 20, // sampler, queues, threads' stacks
     LOGIT_ROWS = 64,
-    TILE_FLOATS = 1024, // of a worker for each row
+    TILE_FLOATS = 1024, // of a worker for each row of the step
+    QUERY_ROWS = 2560,  // of a worker's attention: work items, their partial sums in 8 classes
 };
 
 static const double KV_SHARE = 0.9;
@@ -77,7 +78,8 @@ static void count_activations(model_plan *p, const model_config *c, const model_
                    (uint64_t)c->n_routed_experts + (uint64_t)c->n_experts_per_tok * routed +
                    (uint64_t)threads * TILE_FLOATS;
     uint64_t logits = (uint64_t)c->vocab_size * (LOGIT_ROWS + 4 * (uint64_t)threads);
-    p->activation_bytes = 4 * ((uint64_t)o->max_rows * row + logits) + SLACK_BYTES;
+    uint64_t attention = (uint64_t)threads * QUERY_ROWS * (latent + 2);
+    p->activation_bytes = 4 * ((uint64_t)o->max_rows * row + logits + attention) + SLACK_BYTES;
 }
 
 static bool is_parallel_size(int n) {

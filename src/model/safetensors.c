@@ -72,7 +72,7 @@ static bool add_name(model_scan *s, model_names *names, const char *name, int va
     case MODEL_NAME_TWICE:
         return model_scan_fail(s, "\"%s\" is there twice", name);
     default:
-        return model_scan_fail(s, "out of memory");
+        return model_scan_no_memory(s);
     }
 }
 
@@ -104,7 +104,7 @@ static bool read_metadata(header_reader *r) {
             break;
     }
     model_names_free(&keys);
-    return !s->failed;
+    return s->code == 0;
 }
 
 static bool read_dtype(header_reader *r, unsigned *bits, model_tensor *t) {
@@ -225,7 +225,7 @@ static bool read_tensor(header_reader *r, uint64_t data_bytes, const char *name)
         size_t capacity = r->capacity ? r->capacity * 2 : 64;
         model_tensor *grown = base_try_realloc(h->tensors, capacity * sizeof *grown);
         if (!grown)
-            return model_scan_fail(s, "out of memory");
+            return model_scan_no_memory(s);
         h->tensors = grown;
         r->capacity = capacity;
     }
@@ -303,7 +303,8 @@ int model_header_parse(model_header *out, const char *json, size_t len, uint64_t
         .scan = {.begin = json, .at = json, .end = json + len, .what = what, .err = err},
         .out = out,
     };
-    int rc = read_members(&r, data_bytes) ? 0 : BASE_ERR_MODEL;
+    read_members(&r, data_bytes);
+    int rc = r.scan.code;
     model_names_free(&r.seen);
     if (rc == 0) {
         for (int i = 1; i < out->n_tensors; i++)

@@ -8,9 +8,9 @@
 enum { MAX_DEPTH = 64 };
 
 bool model_scan_fail(model_scan *s, const char *format, ...) {
-    if (s->failed)
+    if (s->code != 0)
         return false;
-    s->failed = true;
+    s->code = BASE_ERR_MODEL;
     char reason[600];
     va_list args;
     va_start(args, format);
@@ -21,6 +21,12 @@ bool model_scan_fail(model_scan *s, const char *format, ...) {
     return false;
 }
 
+bool model_scan_no_memory(model_scan *s) {
+    if (s->code == 0)
+        s->code = base_fail(s->err, BASE_ERR_RESOURCE, "%s: out of memory", s->what);
+    return false;
+}
+
 static void skip_space(model_scan *s) {
     while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\t' || *s->at == '\r'))
         s->at++;
@@ -28,7 +34,7 @@ static void skip_space(model_scan *s) {
 
 bool model_scan_peek(model_scan *s, char c) {
     skip_space(s);
-    return !s->failed && s->at < s->end && *s->at == c;
+    return s->code == 0 && s->at < s->end && *s->at == c;
 }
 
 bool model_scan_take(model_scan *s, char c) {
@@ -155,7 +161,7 @@ static bool is_digit(const model_scan *s) {
 
 bool model_scan_u64(model_scan *s, uint64_t *out) {
     skip_space(s);
-    if (s->failed)
+    if (s->code != 0)
         return false;
     if (!is_digit(s))
         return model_scan_fail(s, "non-negative integer expected");
@@ -221,7 +227,7 @@ static bool skip_string(model_scan *s) {
         bytes += s->at[bytes] == '\\' ? 2 : 1;
     char *scratch = base_try_alloc(bytes + 1);
     if (!scratch)
-        return model_scan_fail(s, "out of memory");
+        return model_scan_no_memory(s);
     bool good = model_scan_string(s, scratch, &len);
     base_free(scratch);
     return good;
@@ -229,7 +235,7 @@ static bool skip_string(model_scan *s) {
 
 static bool skip_value(model_scan *s, int depth) {
     skip_space(s);
-    if (s->failed)
+    if (s->code != 0)
         return false;
     if (s->at >= s->end)
         return model_scan_fail(s, "cut off before a value");

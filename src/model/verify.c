@@ -16,8 +16,9 @@ typedef struct file_check {
     char *path;
     int shard; // -1: not a shard, only hashed
     bool has_hash;
-    char source[16]; // where the expected hash is from: "SHA256SUMS", "hub cache"
+    const char *source; // where the expected hash is from
     unsigned char expected[HASH_BYTES];
+    int code;          // of the first problem
     base_str problems; // one line each
 } file_check;
 
@@ -69,7 +70,7 @@ static void expect_from_link(file_check *f) {
     const char *blob = slash ? slash + 1 : target;
     if (strlen(blob) == HASH_BYTES * 2 && parse_hash(blob, f->expected, &end)) {
         f->has_hash = true;
-        strcpy(f->source, "hub cache");
+        f->source = "hub cache";
     }
 }
 
@@ -97,7 +98,7 @@ static int read_manifest_line(verification *v, const char *line, int number, con
                          name);
     memcpy(f->expected, hash, sizeof hash);
     f->has_hash = true;
-    strcpy(f->source, "SHA256SUMS");
+    f->source = "SHA256SUMS";
     return 0;
 }
 
@@ -126,8 +127,10 @@ static int read_manifest(verification *v, base_err *err) {
 
 // ---------------------------------------------------------------------------------------------
 
-static void problem(file_check *f, const char *text) {
-    base_str_printf(&f->problems, "%s\n", text);
+static void problem(file_check *f, const base_err *err) {
+    if (f->problems.len == 0)
+        f->code = err->code;
+    base_str_printf(&f->problems, "%s\n", err->message);
 }
 
 // Reads [offset, offset + bytes), hashes it if asked to, and looks for NaN and infinity when `t` is
@@ -139,7 +142,7 @@ static bool read_range(verification *v, file_check *f, int fd, const model_tenso
     for (uint64_t done = 0; done < bytes;) {
         size_t piece = bytes - done < PIECE_BYTES ? (size_t)(bytes - done) : PIECE_BYTES;
         if (base_file_pread(fd, buffer, piece, offset + done, f->path, &err) != 0) {
-            problem(f, err.message);
+            problem(f, &err);
             return false;
         }
         if (hash)
@@ -149,7 +152,7 @@ static bool read_range(verification *v, file_check *f, int fd, const model_tenso
             base_fail(&err, BASE_ERR_MODEL, "%s: tensor \"%s\": element %llu is NaN or infinite",
                       f->path, t->name,
                       (unsigned long long)(done / model_dtype_bytes(t->dtype) + (uint64_t)at));
-            problem(f, err.message);
+            problem(f, &err);
             bad = true;
         }
         done += piece;
@@ -166,7 +169,7 @@ static void finish_hash(file_check *f, EVP_MD_CTX *hash) {
     if (len == HASH_BYTES && memcmp(digest, f->expected, HASH_BYTES) == 0)
         return;
     base_fail(&err, BASE_ERR_MODEL, "%s: SHA-256 is not the one of the %s", f->path, f->source);
-    problem(f, err.message);
+    problem(f, &err);
 }
 
 // Header, then tensors by offset: without holes, so that is the whole file.
@@ -191,7 +194,7 @@ static void verify_other(verification *v, file_check *f, EVP_MD_CTX *hash, char 
     uint64_t size;
     int fd = base_file_open(f->path, BASE_ERR_MODEL, &size, &err);
     if (fd < 0) {
-        problem(f, err.message);
+        problem(f, &err);
         return;
     }
     if (read_range(v, f, fd, NULL, 0, size, hash, buffer))
@@ -206,7 +209,9 @@ static void verify_file(void *arg, int item, int worker) {
     if (f->has_hash) {
         hash = EVP_MD_CTX_new();
         if (!hash || !EVP_DigestInit_ex(hash, EVP_sha256(), NULL)) {
-            problem(f, "SHA-256 is not available");
+            base_err err = {0};
+            base_fail(&err, BASE_ERR_RESOURCE, "%s: SHA-256 is not available", f->path);
+            problem(f, &err);
             EVP_MD_CTX_free(hash);
             return;
         }
@@ -247,7 +252,7 @@ static int summarise(const verification *v, base_str *report, base_err *err) {
             continue;
         base_str_add(report, f->problems.data, f->problems.len);
         if (rc == 0)
-            rc = base_fail(err, BASE_ERR_MODEL, "%.*s", (int)strcspn(f->problems.data, "\n"),
+            rc = base_fail(err, f->code, "%.*s", (int)strcspn(f->problems.data, "\n"),
                            f->problems.data);
     }
     int n_used = 0;

@@ -18,14 +18,14 @@ INDEX = "model.safetensors.index.json"
 ALL = ("inspect", "verify", "complete")
 
 
-def run(abruzzi, command, path):
+def run(abruzzi, command, path, **faults):
     """Runs a command on a checkpoint; returns its status and standard error."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("ABRUZZI_", "HF_"))}
     flags = {"complete": ["-q", "hi", "--max-tokens=1", "--max-model-len=64", "--threads=1"]}
     done = subprocess.run(
         [abruzzi, command, path, *flags.get(command, [])],
         capture_output=True,
-        env=env,
+        env=env | faults,
         timeout=120,
     )
     err = done.stderr.decode(errors="replace")

@@ -524,3 +524,14 @@ def test_flipped_bits_never_crash(call, copy):
         assert status in (0, 65), (path.name, status, err)
         assert status == 0 or path.name in err or "tensor" in err, err
         path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("fault", ["FAIL_ALLOC", "FAIL_IO"])
+def test_failing_memory_and_reads(abruzzi, good, fault):
+    """Not the checkpoint's fault: 71, whatever allocation or read it is that fails."""
+    seen = 0
+    for n in [*range(1, 30), 40, 80, 160, 320, 10**6]:
+        status, err = run(abruzzi, "verify", good, ABRUZZI_FAULTS="1", **{fault: str(n)})
+        assert status in (0, 71), (n, err)
+        seen += status == 71
+    assert status == 0 and seen >= 20

@@ -1,5 +1,6 @@
 // Opening, reading and verifying a checkpoint that was just synthesised, also through a hub cache.
 // Damaged ones are in tests/cli/test_damaged.py.
+#include "backend/cpu/cpu.h"
 #include "model/internal.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -383,6 +384,51 @@ static void test_variants_open(void **state) {
     }
 }
 
+static void check_plan(const model *m, int rows, int threads, bool exact) {
+    const model_plan_options options = {.tensor_parallel = 1,
+                                        .decode_context_parallel = 1,
+                                        .exact = exact,
+                                        .block_size = 16,
+                                        .max_rows = rows,
+                                        .max_num_seqs = 4,
+                                        .threads = threads,
+                                        .max_model_len = 64,
+                                        .memory_bytes = UINT64_C(1) << 32};
+    const backend_options step = {.numerics = exact ? BACKEND_EXACT : BACKEND_FAST,
+                                  .threads = threads,
+                                  .block_size = 16,
+                                  .n_blocks = 16,
+                                  .interleave = 1,
+                                  .max_rows = rows,
+                                  .max_seqs = 4,
+                                  .max_outputs = 4,
+                                  .max_logprobs = 20,
+                                  .max_model_len = 64};
+    model_plan plan;
+    backend *b;
+    base_err err = {0};
+    assert_int_equal(model_plan_make(&plan, model_get_config(m), &options, &err), 0);
+    if (backend_open(&b, "cpu", m, &step, &err) != 0)
+        fail_msg("%s", err.message);
+    const cpu_backend *cpu = (const cpu_backend *)b;
+    assert_true(cpu->arena_bytes <= plan.activation_bytes);
+    assert_int_equal(cpu->cache_bytes, 16 * 16 * plan.kv_token_bytes);
+    double padding = (double)cpu->weights.arena_bytes / (double)plan.weight_bytes;
+    assert_true(padding >= 1 && padding < 1.02);
+    backend_close(b);
+}
+
+// The plan knows nothing of kernels, but what it promises must hold for the backend there is.
+static void test_plan_covers_the_backend(void **state) {
+    (void)state;
+    model *m = open_or_fail(dir);
+    check_plan(m, 4, 1, false);
+    check_plan(m, 1024, 1, true);
+    check_plan(m, 1024, 8, true);
+    check_plan(m, 4096, 1, false);
+    model_close(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layers_are_resolved),
@@ -393,6 +439,7 @@ int main(void) {
         cmocka_unit_test(test_hub_cache),
         cmocka_unit_test(test_reads_in_threads),
         cmocka_unit_test(test_variants_open),
+        cmocka_unit_test(test_plan_covers_the_backend),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
