@@ -18,7 +18,7 @@ void token_bpe_by_search(const token_vocab *vocab, const unsigned char *piece, s
     memset(dead, 0, words * sizeof *dead);
     int32_t id = token_trie_longest(&vocab->tokens, piece, piece + len, &ignored);
     for (;;) {
-        size_t next = at + token_length(vocab, id);
+        size_t next = at + m->parts[id].length;
         if (!(dead[next / WORD] >> next % WORD & 1) &&
             (out->len == base || token_pair_stays(m, out->data[out->len - 1], id))) {
             base_ids_add(out, id);
@@ -28,12 +28,12 @@ void token_bpe_by_search(const token_vocab *vocab, const unsigned char *piece, s
             id = token_trie_longest(&vocab->tokens, piece + at, piece + len, &ignored);
             continue;
         }
-        id = m->shorter[id];
+        id = m->parts[id].shorter;
         while (id < 0) {
             dead[at / WORD] |= (uint64_t)1 << at % WORD;
             id = out->data[--out->len];
-            at -= token_length(vocab, id);
-            id = m->shorter[id];
+            at -= m->parts[id].length;
+            id = m->parts[id].shorter;
         }
     }
     if (dead != few)

@@ -32,14 +32,14 @@ static bool find_halves(token_vocab *vocab, int32_t id) {
     const unsigned char *p = bytes_of(vocab, id), *end = p + token_length(vocab, id);
     if (end - p == 1)
         return true;
-    for (int32_t left = m->shorter[id]; left >= 0; left = m->shorter[left]) {
+    for (int32_t left = m->parts[id].shorter; left >= 0; left = m->parts[left].shorter) {
         if (!is_before(vocab, left, id))
             continue;
         int32_t right = token_trie_find(&vocab->tokens, p + token_length(vocab, left), end);
         if (right < 0 || !is_before(vocab, right, id) || !token_pair_stays(m, left, right))
             continue;
-        m->left[id] = left;
-        m->right[id] = right;
+        m->parts[id].left = left;
+        m->parts[id].right = right;
         add_pair(m, left, right, id);
         return true;
     }
@@ -52,18 +52,14 @@ int token_merges_build(token_vocab *vocab, base_err *err) {
     while (slots < 2 * n) // half empty, since most look-ups find nothing
         slots *= 2;
     m->mask = slots - 1;
-    m->shorter = base_try_calloc(n, sizeof *m->shorter);
-    m->left = base_try_calloc(n, sizeof *m->left);
-    m->right = base_try_calloc(n, sizeof *m->right);
+    m->parts = base_try_calloc(n, sizeof *m->parts);
     m->slots = base_try_calloc(slots, sizeof *m->slots);
     m->filter = base_try_calloc(slots / 16, sizeof *m->filter);
-    if (!m->shorter || !m->left || !m->right || !m->slots || !m->filter)
+    if (!m->parts || !m->slots || !m->filter)
         return base_fail(err, BASE_ERR_RESOURCE, "no memory for the merges of %zu tokens", n);
-    for (int32_t id = 0; id < vocab->ordinary; id++) {
-        m->shorter[id] = longest_start(vocab, id);
-        // Single bytes may come late and are halves from the start.
-        m->left[id] = m->right[id] = -1;
-    }
+    for (int32_t id = 0; id < vocab->ordinary; id++) // all, since single bytes may come late
+        m->parts[id] =
+            (token_part){-1, -1, longest_start(vocab, id), (uint32_t)token_length(vocab, id)};
     m->usable = true;
     for (int32_t id = 0; id < vocab->ordinary && m->usable; id++)
         m->usable = find_halves(vocab, id);
@@ -71,9 +67,7 @@ int token_merges_build(token_vocab *vocab, base_err *err) {
 }
 
 void token_merges_free(token_merges *m) {
-    base_free(m->shorter);
-    base_free(m->left);
-    base_free(m->right);
+    base_free(m->parts);
     base_free(m->slots);
     base_free(m->filter);
     *m = (token_merges){0};

@@ -18,11 +18,16 @@
 
 enum { TOKEN_ID_BITS = 21 };
 
+// What the search needs of a token, side by side.
+typedef struct token_part {
+    int32_t left, right; // the halves, -1 for single bytes
+    int32_t shorter;     // the longest token that this one properly starts with, or -1
+    uint32_t length;     // in bytes
+} token_part;
+
 typedef struct token_merges {
     bool usable;
-    int32_t *shorter; // [ordinary] the longest token that a token properly starts with, or -1
-    int32_t *left;    // [ordinary] the halves of a token, -1 for single bytes
-    int32_t *right;   // [ordinary]
+    token_part *parts; // [ordinary]
     // The merges by their halves, open addressing: left, right, merge; 0 is free. Most look-ups
     // are for pairs that do not merge, and the table is too large for the fast caches: a bit for
     // each of 4 times as many hash values tells most of them at once.
@@ -57,7 +62,7 @@ static inline bool token_pair_stays(const token_merges *m, int32_t left, int32_t
         int32_t merged = token_pair_find(m, left, right);
         if (merged >= 0 && merged < before)
             return false;
-        int32_t inner_left = m->right[left], inner_right = m->left[right];
+        int32_t inner_left = m->parts[left].right, inner_right = m->parts[right].left;
         if (inner_left >= 0 && (left > right || inner_right < 0)) {
             before = left;
             left = inner_left;

@@ -61,27 +61,26 @@ static void number_nodes(token_trie *trie, const strings *s, const int32_t *orde
             depth++;
         }
         range r = ranges[node];
-        trie->child[node] = made;
-        trie->value[node] = -1;
+        trie->nodes[node].child = made;
         // The shortest sorts first, so only the first string of a range can end here.
         if (length(s, order[r.low]) == depth)
-            trie->value[node] = order[r.low++];
+            trie->nodes[node].value = (uint32_t)(order[r.low++] + 1) & 0xffffff;
         while (r.low < r.high) {
             uint8_t c = (uint8_t)s->bytes[s->offset[order[r.low]] + depth];
             uint32_t first = r.low;
             while (r.low < r.high && (uint8_t)s->bytes[s->offset[order[r.low]] + depth] == c)
                 r.low++;
-            trie->label[made] = c;
+            trie->nodes[made].label = c;
             ranges[made++] = (range){first, r.low};
         }
     }
-    trie->child[trie->n_nodes] = made;
+    trie->nodes[trie->n_nodes].child = made;
 }
 
 static void fill_shortcuts(token_trie *trie) {
     for (int a = 0; a < 256; a++) {
         uint32_t node = token_trie_step(trie, 0, (uint8_t)a);
-        trie->single[a] = node ? trie->value[node] : -1;
+        trie->single[a] = node ? (int32_t)trie->nodes[node].value - 1 : -1;
         for (int b = 0; b < 256; b++)
             trie->pair[a << 8 | b] = node ? token_trie_step(trie, node, (uint8_t)b) : 0;
     }
@@ -102,12 +101,10 @@ int token_trie_build(token_trie *trie, const char *bytes, const uint32_t *offset
     code = count_nodes(&s, order, n, &trie->n_nodes, twice, err);
     if (code)
         goto out;
-    trie->child = base_try_calloc((size_t)trie->n_nodes + 1, sizeof *trie->child);
-    trie->label = base_try_calloc(trie->n_nodes, sizeof *trie->label);
-    trie->value = base_try_calloc(trie->n_nodes, sizeof *trie->value);
+    trie->nodes = base_try_calloc((size_t)trie->n_nodes + 1, sizeof *trie->nodes);
     trie->pair = base_try_calloc(256 * 256, sizeof *trie->pair);
     ranges = base_try_calloc(trie->n_nodes, sizeof *ranges);
-    if (!trie->child || !trie->label || !trie->value || !trie->pair || !ranges)
+    if (!trie->nodes || !trie->pair || !ranges)
         goto no_memory;
     number_nodes(trie, &s, order, n, ranges);
     fill_shortcuts(trie);
@@ -123,9 +120,7 @@ out:
 }
 
 void token_trie_free(token_trie *trie) {
-    base_free(trie->child);
-    base_free(trie->label);
-    base_free(trie->value);
+    base_free(trie->nodes);
     base_free(trie->pair);
     *trie = (token_trie){0};
 }

@@ -1,18 +1,24 @@
 // A trie over byte strings: the longest one that starts at a place. Nodes are numbered breadth
-// first, so the children of a node are consecutive and each node costs nine bytes.
+// first, so the children of a node are consecutive and a node costs eight bytes.
 #ifndef TOKEN_TRIE_H
 #define TOKEN_TRIE_H
 
 #include "base/base.h"
 #include <stdint.h>
 
+// What a step looks at lies side by side: the labels of the children are in their own nodes, one of
+// which is looked at next.
+typedef struct token_trie_node {
+    uint32_t child;      // the first child; the last is before the next node's first
+    uint32_t value : 24; // 1 + the value of the string that ends here, or 0
+    uint32_t label : 8;  // the byte that leads here
+} token_trie_node;
+
 typedef struct token_trie {
     uint32_t n_nodes;
-    uint32_t *child; // [n_nodes + 1] the first child of a node; its last is before child[node + 1]
-    uint8_t *label;  // [n_nodes] the byte that leads to a node
-    int32_t *value;  // [n_nodes] the string that ends at a node, or -1
-    uint32_t *pair;  // [256 * 256] the node behind the first two bytes, 0 if there is none
-    int32_t single[256]; // the value of one-byte strings, or -1
+    token_trie_node *nodes; // [n_nodes + 1], the last only for its `child`
+    uint32_t *pair;         // [256 * 256] the node behind the first two bytes, 0 if there is none
+    int32_t single[256];    // the value of one-byte strings, or -1
 } token_trie;
 
 // Builds the trie of n > 0 non-empty strings: string i is bytes[offset[i]..offset[i + 1]) and has
@@ -23,16 +29,16 @@ void token_trie_free(token_trie *trie); // zeroed is fine
 
 // The node behind byte c, or 0.
 static inline uint32_t token_trie_step(const token_trie *trie, uint32_t node, uint8_t c) {
-    uint32_t low = trie->child[node], high = trie->child[node + 1];
+    uint32_t low = trie->nodes[node].child, high = trie->nodes[node + 1].child;
     while (high - low > 8) {
         uint32_t middle = (low + high) / 2;
-        if (trie->label[middle] <= c)
+        if (trie->nodes[middle].label <= c)
             low = middle;
         else
             high = middle;
     }
     for (; low < high; low++)
-        if (trie->label[low] == c)
+        if (trie->nodes[low].label == c)
             return low;
     return 0;
 }
@@ -50,8 +56,8 @@ static inline int32_t token_trie_longest(const token_trie *trie, const unsigned 
     const unsigned char *at = p + 2;
     uint32_t node = trie->pair[p[0] << 8 | p[1]];
     while (node) {
-        if (trie->value[node] >= 0) {
-            best = trie->value[node];
+        if (trie->nodes[node].value > 0) {
+            best = (int32_t)trie->nodes[node].value - 1;
             *len = (size_t)(at - p);
         }
         if (at == end)
