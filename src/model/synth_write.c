@@ -137,7 +137,8 @@ int synth_write_shards(const char *dir, const synth_plan *plan, uint64_t seed, i
     base_pool *pool = base_pool_create(threads);
     base_progress *progress =
         plan->bytes >= progress_from ? base_progress_start("Writing weights", plan->bytes) : NULL;
-    int code = 0;
+    int code =
+        pool ? 0 : base_fail(err, BASE_ERR_RESOURCE, "%d threads cannot be started", threads);
     for (int i = 0; i < plan->n_shards && !code; i++) {
         char *path = base_path_join(dir, plan->shards[i].file);
         shard_job job = {.shard = &plan->shards[i],

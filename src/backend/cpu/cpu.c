@@ -238,14 +238,17 @@ int backend_cpu_open(backend **out, const model *m, const backend_options *optio
     if (!kernels)
         return base_fail(err, BASE_ERR_USAGE,
                          "ABRUZZI_CPU: not a kernel level this CPU can run (scalar, avx512)");
+    base_pool *pool = base_pool_create(options->threads);
+    if (!pool)
+        return base_fail(err, BASE_ERR_RESOURCE, "%d threads cannot be started", options->threads);
     cpu_backend *b = base_calloc(1, sizeof *b);
     b->base.ops = &cpu_ops;
     b->model = m;
     b->config = model_get_config(m);
     b->options = *options;
     b->k = kernels;
-    b->pool = base_pool_create(options->threads);
-    b->n_workers = base_pool_threads(b->pool);
+    b->pool = pool;
+    b->n_workers = base_pool_threads(pool);
     b->workers = base_calloc((size_t)b->n_workers, sizeof *b->workers);
     init_numerics(b);
     int code = cpu_weights_load(&b->weights, m, b->pool, options->progress, err);
