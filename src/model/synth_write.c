@@ -133,12 +133,14 @@ int synth_write_shards(const char *dir, const synth_plan *plan, uint64_t seed, i
         threads = 1;
     synth_tables *tables = base_alloc(sizeof *tables);
     synth_tables_init(tables);
-    unsigned char *buffers = base_alloc((size_t)threads * chunk_bytes);
-    base_pool *pool = base_pool_create(threads);
+    unsigned char *buffers = base_try_alloc((size_t)threads * chunk_bytes);
+    base_pool *pool = buffers ? base_pool_create(threads) : NULL;
     base_progress *progress =
         plan->bytes >= progress_from ? base_progress_start("Writing weights", plan->bytes) : NULL;
-    int code =
-        pool ? 0 : base_fail(err, BASE_ERR_RESOURCE, "%d threads cannot be started", threads);
+    int code = 0;
+    if (!pool)
+        code =
+            base_fail(err, BASE_ERR_RESOURCE, "no memory, or no threads, for %d threads", threads);
     for (int i = 0; i < plan->n_shards && !code; i++) {
         char *path = base_path_join(dir, plan->shards[i].file);
         shard_job job = {.shard = &plan->shards[i],
