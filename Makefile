@@ -113,8 +113,8 @@ build/models/tiny: | $(B)/abruzzi
 	@mv $@.part $@
 
 # A stamp, so that an environment is made once for each list of requirements.
-venv: build/venv/.made
-venv-full: build/venv-full/.made
+venv: build/venv/.made ; @:
+venv-full: build/venv-full/.made ; @:
 build/venv/.made: tests/requirements.txt
 build/venv-full/.made: tests/requirements-full.txt tests/requirements.txt
 build/venv/.made build/venv-full/.made:
