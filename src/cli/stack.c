@@ -45,19 +45,25 @@ static void log_banner(const cli_options *o) {
     base_str_free(&given);
 }
 
+int cli_vocab_load(token_vocab **out, const model *m, base_err *err) {
+    int rc = token_vocab_load(out, model_dir(m), err);
+    if (rc != 0)
+        return rc;
+    int n_ids = token_vocab_size(*out), vocab_size = model_get_config(m)->vocab_size;
+    if (n_ids <= vocab_size)
+        return 0;
+    token_vocab_free(*out);
+    *out = NULL;
+    return base_fail(err, BASE_ERR_MODEL, "%s: the tokenizer has %d ids, vocab_size is %d",
+                     model_dir(m), n_ids, vocab_size);
+}
+
 static int open_model(cli_stack *s, const char *name, base_err *err) {
     int rc = model_open(&s->model, name, NULL, err);
     if (rc != 0)
         return rc;
-    const model_config *config = model_get_config(s->model);
-    base_info("Resolved architecture: %s", config->architecture);
-    rc = token_vocab_load(&s->vocab, model_dir(s->model), err);
-    if (rc != 0)
-        return rc;
-    if (token_vocab_size(s->vocab) > config->vocab_size)
-        return base_fail(err, BASE_ERR_MODEL, "%s: the tokenizer has %d ids, vocab_size is %d",
-                         model_dir(s->model), token_vocab_size(s->vocab), config->vocab_size);
-    return 0;
+    base_info("Resolved architecture: %s", model_get_config(s->model)->architecture);
+    return cli_vocab_load(&s->vocab, s->model, err);
 }
 
 static int plan_memory(cli_stack *s, const cli_options *o, const model_plan_options *options,

@@ -25,6 +25,9 @@ typedef struct cli_stack {
 int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *needs, base_err *err);
 void cli_stack_close(cli_stack *s);
 
+// The tokenizer of a checkpoint; refused if it has ids the model has no rows for.
+int cli_vocab_load(token_vocab **out, const model *m, base_err *err);
+
 // The options of a memory plan, from the same flags.
 void cli_plan_options(const cli_options *o, model_plan_options *out);
 
