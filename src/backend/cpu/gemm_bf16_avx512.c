@@ -9,10 +9,7 @@ enum { TILE_ROWS = 6, TILE_PANELS = 4, BLOCK_K = 1024 };
 
 // Columns ahead of the current ones to ask for: memory latency, and the prefetchers stop at page
 // ends.
-#ifndef AK
-#define AK 96
-#endif
-enum { AHEAD_K = AK };
+enum { AHEAD_K = 48 };
 
 typedef void (*tile_function)(float *y, size_t ldy, const float *x, size_t ldx,
                               const uint16_t *panels, size_t panel_stride, int k_begin, int k_end,
@@ -92,18 +89,14 @@ static const tile_function tiles[TILE_ROWS][TILE_PANELS] = {NAMES(1), NAMES(2), 
 void cpu_avx512_gemm_bf16(float *y, size_t ldy, const float *x, size_t ldx, int m,
                           const uint16_t *panels, size_t panel_stride, int n_panels, int k_begin,
                           int k_end, int accumulate) {
-#ifndef BP
-#define BP 4
-#endif
-    int tile_panels = m <= TILE_ROWS ? BP : TILE_PANELS;
     // One tile of rows reads each weight once anyway; blocks would only break up the streams.
     int block = m > TILE_ROWS ? BLOCK_K : k_end - k_begin;
     int n_tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
     int k = k_begin;
     do {
         int stop = k_end - k > block ? k + block : k_end;
-        for (int p = 0; p < n_panels; p += tile_panels) {
-            int width = n_panels - p < tile_panels ? n_panels - p : tile_panels;
+        for (int p = 0; p < n_panels; p += TILE_PANELS) {
+            int width = n_panels - p < TILE_PANELS ? n_panels - p : TILE_PANELS;
             int after = p + width < n_panels ? p + width : p;
             const uint16_t *next = panels + (size_t)after * panel_stride + (size_t)k * CPU_LANES;
             for (int t = 0; t < n_tiles; t++) {

@@ -14,12 +14,9 @@ enum { INT8_ROWS = 6, INT8_PANELS = 2, INT8_BLOCK_K = 2048 };
 // multiples of 4 KiB apart and then share a set of the first-level cache, which has 8 or 12 ways.
 enum { F32_ROWS = 6, F32_PANELS = 4, F32_BLOCK_K = 1024 };
 
-#ifndef AG
-#define AG 16
-#endif
 // Groups ahead of the current one to ask for: memory latency, and the prefetchers stop at page
 // ends.
-enum { AHEAD = AG };
+enum { AHEAD = 16 };
 
 typedef struct int4_weights {
     const uint8_t *codes;   // [panels][codes_stride]
@@ -28,7 +25,8 @@ typedef struct int4_weights {
     const uint8_t *next_codes; // where the tile after this one begins reading
 } int4_weights;
 
-// What to prefetch in group g of a tile's first panel; the others lie codes_stride apart.
+// What to prefetch in group g of a tile's first panel; the others lie codes_stride apart. The
+// scales are few and left to the hardware.
 static inline const uint8_t *ahead_of(const int4_weights *w, int g, int g_end) {
     int ahead = g + AHEAD;
     return ahead < g_end ? w->codes + (size_t)ahead * GROUP_BYTES
@@ -55,8 +53,8 @@ static inline int32_t load_i32(const int8_t *at) {
 }
 
 static inline __m512 load_scales(const int4_weights *w, int panel, int group) {
-    const uint16_t *at = w->scales + (size_t)panel * w->scales_stride + (size_t)group * CPU_LANES;
-    return avx512_widen(_mm256_load_si256((const __m256i *)at));
+    size_t at = (size_t)panel * w->scales_stride + (size_t)group * CPU_LANES;
+    return avx512_widen(_mm256_load_si256((const __m256i *)(w->scales + at)));
 }
 
 CPU_TILE void int8_tile(int rows, int n_panels, float *y, size_t ldy, const cpu_int8_rows *x,
