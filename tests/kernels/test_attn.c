@@ -256,8 +256,8 @@ static void exact_attention(exact *e, const float *q, float *const keys[], int n
 // additions. Numerator and sum each, so twice. Keys are below 1.5 in magnitude.
 static double exact_bound(const exact *e, int tiles) {
     double difference = (e->top - e->low) * CHECK_U;
-    double weight = 2 * e->error + difference + 2 * CHECK_U;
-    double per_tile = 2 * e->error + difference + (2 + 1 + 16 + 5) * CHECK_U;
+    double weight = 2 * e->error + difference + 3 * CHECK_U;
+    double per_tile = 2 * e->error + difference + (3 + 1 + 16 + 5) * CHECK_U;
     return 2 * (weight + tiles * per_tile) * 1.5;
 }
 

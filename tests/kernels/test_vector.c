@@ -29,6 +29,10 @@ static double ulps(float got, double wanted) {
     return fabs((double)got - wanted) / ldexp(1.0, exponent - 24);
 }
 
+// The last addition costs half an ulp; just below 1, where an ulp is small, r and r + r^2 P each a
+// quarter; the polynomial and its products some hundredths.
+#define EXP_ULPS 1.05
+
 static void test_exp_accuracy(void **state) {
     (void)state;
     enum { N = 1 << 16 };
@@ -42,10 +46,10 @@ static void test_exp_accuracy(void **state) {
             worst = fmax(worst, ulps(y[i], exp((double)x[i])));
     }
     print_message("exp: at most %.3f ulp\n", worst);
-    assert_true(worst <= 1.0);
+    assert_true(worst <= EXP_ULPS);
     // Below the normal range the result is rounded to a multiple of the smallest subnormal.
     for (float at = -104.5f; at < -86.0f; at += 0.0037f)
-        assert_true(ulps(exp_one(check_level(0), at), exp((double)at)) <= 1.0);
+        assert_true(ulps(exp_one(check_level(0), at), exp((double)at)) <= EXP_ULPS);
     free(x);
     free(y);
 }
@@ -134,7 +138,7 @@ static void test_elementwise_against_float64(void **state) {
         g[i] = (float)(check_unit() * 160 - 80);
         u[i] = check_float(CHECK_PLAIN);
     }
-    // exp within 1 ulp (2 u), then a sum, a quotient and a product: 5 u, and one for the model.
+    // exp within 1.05 ulp (2.1 u), then a sum, a quotient and a product: 5.1 u.
     scalar->silu_mul(y, g, u, N);
     for (int i = 0; i < N; i++) {
         double wanted = (double)g[i] / (1 + exp(-(double)g[i])) * (double)u[i];

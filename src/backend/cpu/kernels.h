@@ -83,8 +83,8 @@ typedef struct cpu_kernels {
     // y = silu(g) * u, silu(g) = g / (1 + exp(-g)) with the table's own exp. y may be g.
     void (*silu_mul)(float *y, const float *g, const float *u, int n);
 
-    // y = exp(x), f32: the exp all kernels share (exp.h). < 1 ulp against float64 everywhere, sub-
-    // normal results included; 0 below -103.972; +inf above 88.7228; NaN for NaN. y may be x.
+    // y = exp(x), f32: the exp all kernels share (exp.h). <= 1.05 ulp against float64 everywhere,
+    // subnormal results included; 0 below -103.972; +inf above 88.7228; NaN for NaN. y may be x.
     void (*exp_f32)(float *y, const float *x, int n);
 
     // y = a * x + y and y += x, element by element (fma for the first).
