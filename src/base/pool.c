@@ -21,10 +21,10 @@
 #define cpu_relax() atomic_signal_fence(memory_order_seq_cst)
 #endif
 
-// After so many turns (some tens of microseconds) a spinning thread also offers its core to others:
+// After so many turns (2 to 10 microseconds) a spinning thread also offers its core to others:
 // several pools, or another program, may want it although this pool alone has no more threads than
 // there are cores.
-#define SPINS_BEFORE_YIELD 1000
+#define SPINS_BEFORE_YIELD 200
 
 #define AWAKE 1u // bit 0 of `state`: keep spinning
 #define STEP 2u  // the rest of `state` counts the regions started
