@@ -20,6 +20,11 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#ifdef __clang__
+#define PROBE_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PROBE_UNROLL _Pragma("GCC unroll 16")
+#endif
 #define PROBE_UNUSED __attribute__((unused))
 #define PROBE_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), unused))
 
@@ -101,7 +106,7 @@ PROBE_AVX512 static void probe_read_avx512(probe_job *job) {
     __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
                       _mm512_setzero_si512()};
     for (size_t at = 0; at < part; at += 64) {
-#pragma GCC unroll 4
+        PROBE_UNROLL
         for (size_t s = 0; s < 4; s++) {
             const uint8_t *from = memory + s * part + at;
             _mm_prefetch((const char *)from + 2048, _MM_HINT_T0);
@@ -140,17 +145,18 @@ PROBE_UNUSED static double probe_read_gbs(int threads) {
     return (double)PROBE_SLICE_BYTES * threads / seconds * 1e-9;
 }
 
-// Chains enough to hide the latency of two units; the factor keeps the values in range.
+// Chains enough to hide the latency of two units; the factor keeps the values in range. In
+// assembly, because compilers copy registers around the intrinsics or do without some of them.
 PROBE_AVX512 static void probe_fma_avx512(probe_job *job) {
     __m512 acc[PROBE_CHAINS], factor = _mm512_set1_ps(0.999f), term = _mm512_set1_ps(0.001f);
-#pragma GCC unroll 16
+    PROBE_UNROLL
     for (int i = 0; i < PROBE_CHAINS; i++)
         acc[i] = _mm512_set1_ps((float)i);
     for (long r = 0; r < job->rounds; r++)
-#pragma GCC unroll 16
-        for (int i = 0; i < PROBE_CHAINS; i++)
-            acc[i] = _mm512_fmadd_ps(acc[i], factor, term);
-#pragma GCC unroll 16
+        PROBE_UNROLL
+    for (int i = 0; i < PROBE_CHAINS; i++)
+        acc[i] = _mm512_fmadd_ps(acc[i], factor, term);
+    PROBE_UNROLL
     for (int i = 1; i < PROBE_CHAINS; i++)
         acc[0] = _mm512_add_ps(acc[0], acc[i]);
     job->result = (uint64_t)_mm512_reduce_add_ps(acc[0]);
@@ -158,14 +164,14 @@ PROBE_AVX512 static void probe_fma_avx512(probe_job *job) {
 
 __attribute__((target("avx2,fma"), unused)) static void probe_fma_avx2(probe_job *job) {
     __m256 acc[PROBE_CHAINS], factor = _mm256_set1_ps(0.999f), term = _mm256_set1_ps(0.001f);
-#pragma GCC unroll 16
+    PROBE_UNROLL
     for (int i = 0; i < PROBE_CHAINS; i++)
         acc[i] = _mm256_set1_ps((float)i);
     for (long r = 0; r < job->rounds; r++)
-#pragma GCC unroll 16
-        for (int i = 0; i < PROBE_CHAINS; i++)
-            acc[i] = _mm256_fmadd_ps(acc[i], factor, term);
-#pragma GCC unroll 16
+        PROBE_UNROLL
+    for (int i = 0; i < PROBE_CHAINS; i++)
+        acc[i] = _mm256_fmadd_ps(acc[i], factor, term);
+    PROBE_UNROLL
     for (int i = 1; i < PROBE_CHAINS; i++)
         acc[0] = _mm256_add_ps(acc[0], acc[i]);
     job->result = (uint64_t)_mm256_cvtss_f32(acc[0]);
@@ -173,15 +179,15 @@ __attribute__((target("avx2,fma"), unused)) static void probe_fma_avx2(probe_job
 
 PROBE_AVX512 static void probe_int8_avx512(probe_job *job) {
     __m512i acc[PROBE_CHAINS], a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(1);
-#pragma GCC unroll 16
+    PROBE_UNROLL
     for (int i = 0; i < PROBE_CHAINS; i++)
         acc[i] = _mm512_set1_epi32(i);
     for (long r = 0; r < job->rounds; r++)
-#pragma GCC unroll 16
-        for (int i = 0; i < PROBE_CHAINS; i++)
-            // The intrinsic makes gcc copy registers.
-            __asm__("vpdpbusd %2, %1, %0" : "+v"(acc[i]) : "v"(a), "v"(b));
-#pragma GCC unroll 16
+        PROBE_UNROLL
+    for (int i = 0; i < PROBE_CHAINS; i++)
+        // The intrinsic makes gcc copy registers.
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(acc[i]) : "v"(a), "v"(b));
+    PROBE_UNROLL
     for (int i = 1; i < PROBE_CHAINS; i++)
         acc[0] = _mm512_add_epi32(acc[0], acc[i]);
     job->result = (uint64_t)_mm512_reduce_add_epi32(acc[0]);

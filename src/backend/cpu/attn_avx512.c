@@ -11,7 +11,7 @@ enum { ROWS = 8, PV_ROWS = 4, PV_VECTORS = 4 };
 CPU_TILE void transpose(__m512 rows[16]) {
     __m512 t[16];
     // Pairs of rows: 2 x 2 blocks, then 4 x 4 inside each 128-bit lane.
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int i = 0; i < 16; i += 4) {
         __m512 ab_low = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
         __m512 ab_high = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
@@ -23,7 +23,7 @@ CPU_TILE void transpose(__m512 rows[16]) {
         t[i + 3] = _mm512_shuffle_ps(ab_high, cd_high, 0xee);
     }
     // t[4b + c], 128-bit lane a: column 4a + c of rows 4b .. 4b + 3. Now the blocks themselves.
-#pragma GCC unroll 4
+    CPU_UNROLL
     for (int c = 0; c < 4; c++) {
         __m512 low01 = _mm512_shuffle_f32x4(t[c], t[4 + c], 0x44);
         __m512 high01 = _mm512_shuffle_f32x4(t[c], t[4 + c], 0xee);
@@ -44,7 +44,7 @@ CPU_TILE void load(int bf16, float *kt, float *v, const void *const keys[16], in
         __mmask16 head = avx512_head(width - k);
         __mmask16 head_latent = k < latent ? avx512_head(latent - k) : 0;
         __m512 rows[16];
-#pragma GCC unroll 16
+        CPU_UNROLL
         for (int j = 0; j < 16; j++) {
             rows[j] = _mm512_setzero_ps();
             if (keys[j] && bf16)
@@ -57,7 +57,7 @@ CPU_TILE void load(int bf16, float *kt, float *v, const void *const keys[16], in
         }
         transpose(rows);
         int columns = width - k < 16 ? width - k : 16;
-#pragma GCC unroll 16
+        CPU_UNROLL
         for (int i = 0; i < 16; i++)
             if (i < columns)
                 _mm512_storeu_ps(kt + (size_t)(k + i) * CPU_KEYS, rows[i]);
@@ -78,16 +78,16 @@ void cpu_avx512_attn_load_bf16(float *kt, float *v, const void *const keys[16], 
 CPU_TILE void score_tile(int rows, float *s, const float *q, size_t ldq, const float *kt,
                          int width) {
     __m512 acc[ROWS];
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
         acc[r] = _mm512_setzero_ps();
     for (int k = 0; k < width; k++) {
         __m512 keys = _mm512_loadu_ps(kt + (size_t)k * CPU_KEYS);
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int r = 0; r < rows; r++)
             acc[r] = _mm512_fmadd_ps(_mm512_set1_ps(q[(size_t)r * ldq + (size_t)k]), keys, acc[r]);
     }
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
         _mm512_store_ps(s + r * CPU_KEYS, acc[r]);
 }
@@ -143,33 +143,33 @@ CPU_TILE void value_tile(int rows, int vectors, int mixed, float *acc, const flo
                          const float *p, const float *v, const int *valid, int keys, int latent,
                          __mmask16 head) {
     __m512 sum[PV_ROWS][PV_VECTORS];
-#pragma GCC unroll 4
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < vectors; i++) {
-            const float *at = acc + (size_t)r * (size_t)latent + i * 16;
-            sum[r][i] = _mm512_mul_ps(_mm512_maskz_loadu_ps(head, at), _mm512_set1_ps(c[r]));
-        }
+        CPU_UNROLL
+    for (int i = 0; i < vectors; i++) {
+        const float *at = acc + (size_t)r * (size_t)latent + i * 16;
+        sum[r][i] = _mm512_mul_ps(_mm512_maskz_loadu_ps(head, at), _mm512_set1_ps(c[r]));
+    }
     for (int j = 0; j < keys; j++) {
         __m512 value[PV_VECTORS];
-#pragma GCC unroll 4
+        CPU_UNROLL
         for (int i = 0; i < vectors; i++)
             value[i] = _mm512_maskz_loadu_ps(head, v + (size_t)j * (size_t)latent + i * 16);
-#pragma GCC unroll 4
+        CPU_UNROLL
         for (int r = 0; r < rows; r++) {
             __m512 weight = _mm512_set1_ps(p[r * CPU_KEYS + j]);
             __mmask16 take = mixed && j >= valid[r] ? 0 : (__mmask16)0xffff;
-#pragma GCC unroll 4
+            CPU_UNROLL
             for (int i = 0; i < vectors; i++)
                 sum[r][i] = mixed ? _mm512_mask3_fmadd_ps(weight, value[i], sum[r][i], take)
                                   : _mm512_fmadd_ps(weight, value[i], sum[r][i]);
         }
     }
-#pragma GCC unroll 4
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < vectors; i++)
-            _mm512_mask_storeu_ps(acc + (size_t)r * (size_t)latent + i * 16, head, sum[r][i]);
+        CPU_UNROLL
+    for (int i = 0; i < vectors; i++)
+        _mm512_mask_storeu_ps(acc + (size_t)r * (size_t)latent + i * 16, head, sum[r][i]);
 }
 
 CPU_TILE void value_rows(int rows, int mixed, float *acc, const float *c, const float *p,

@@ -12,6 +12,11 @@
 // Tile functions take their sizes as arguments and are inlined with constants, so that the loops
 // over rows and panels unroll and the accumulators live in registers.
 #define CPU_TILE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define CPU_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define CPU_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 void cpu_avx512_gemm_bf16(float *y, size_t ldy, const float *x, size_t ldx, int m,
                           const uint16_t *panels, size_t panel_stride, int n_panels, int k_begin,
@@ -36,7 +41,7 @@ void cpu_avx512_attn_merge(float *ma, float *la, float *acca, const float *mb, c
 
 // The lanes [0, n), all sixteen for n >= 16.
 static inline __mmask16 avx512_head(int n) {
-    return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1u);
+    return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1u);
 }
 
 // 16 bf16 to f32.

@@ -21,49 +21,49 @@ CPU_TILE void tile(int rows, int n_panels, float *y, size_t ldy, const float *x,
                    int accumulate, const uint16_t *next) {
     const __m512i high_half = _mm512_set1_epi32((int)0xffff0000u);
     __m512 acc[TILE_ROWS][TILE_PANELS];
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int p = 0; p < n_panels; p++)
-            acc[r][p] = accumulate ? _mm512_loadu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES)
-                                   : _mm512_setzero_ps();
+        CPU_UNROLL
+    for (int p = 0; p < n_panels; p++)
+        acc[r][p] = accumulate ? _mm512_loadu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES)
+                               : _mm512_setzero_ps();
     for (int k = k_begin; k < k_end; k += 2) {
         const uint16_t *pair = panels + (size_t)k * CPU_LANES;
         int k_ahead = k + AHEAD_K;
         const uint16_t *ahead = k_ahead < k_end ? panels + (size_t)k_ahead * CPU_LANES
                                                 : next + (size_t)(k_ahead - k_end) * CPU_LANES;
         __m512 even[TILE_PANELS], odd[TILE_PANELS];
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int p = 0; p < n_panels; p++) {
             const uint16_t *at = pair + (size_t)p * panel_stride;
             _mm_prefetch(ahead + (size_t)p * panel_stride, _MM_HINT_T0);
             even[p] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_load_si512(at), 16));
         }
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int r = 0; r < rows; r++) {
             __m512 value = _mm512_set1_ps(x[(size_t)r * ldx + (size_t)k]);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int p = 0; p < n_panels; p++)
                 acc[r][p] = _mm512_fmadd_ps(even[p], value, acc[r][p]);
         }
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int p = 0; p < n_panels; p++) {
             const uint16_t *at = pair + (size_t)p * panel_stride;
             odd[p] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_load_si512(at), high_half));
         }
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int r = 0; r < rows; r++) {
             __m512 value = _mm512_set1_ps(x[(size_t)r * ldx + (size_t)k + 1]);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int p = 0; p < n_panels; p++)
                 acc[r][p] = _mm512_fmadd_ps(odd[p], value, acc[r][p]);
         }
     }
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int p = 0; p < n_panels; p++)
-            _mm512_storeu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES, acc[r][p]);
+        CPU_UNROLL
+    for (int p = 0; p < n_panels; p++)
+        _mm512_storeu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES, acc[r][p]);
 }
 
 #define TILE(rows, n_panels)                                                                       \

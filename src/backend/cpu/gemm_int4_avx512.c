@@ -61,26 +61,26 @@ CPU_TILE void int8_tile(int rows, int n_panels, float *y, size_t ldy, const cpu_
                         const int4_weights *w, int g_begin, int g_end, int accumulate) {
     const __m512i low_nibbles = _mm512_set1_epi8(15);
     __m512 acc[INT8_ROWS][INT8_PANELS];
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int p = 0; p < n_panels; p++)
-            acc[r][p] = accumulate ? _mm512_loadu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES)
-                                   : _mm512_setzero_ps();
+        CPU_UNROLL
+    for (int p = 0; p < n_panels; p++)
+        acc[r][p] = accumulate ? _mm512_loadu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES)
+                               : _mm512_setzero_ps();
     for (int g = g_begin; g < g_end; g++) {
         const uint8_t *ahead = ahead_of(w, g, g_end);
         __m512i dot[INT8_ROWS][INT8_PANELS];
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int r = 0; r < rows; r++) {
             __m512i start = _mm512_set1_epi32(-x->sums8[(size_t)r * x->stride_groups + (size_t)g]);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int p = 0; p < n_panels; p++)
                 dot[r][p] = start;
         }
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int c = 0; c < CHUNKS; c++) {
             __m512i low[INT8_PANELS], high[INT8_PANELS];
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int p = 0; p < n_panels; p++) {
                 const uint8_t *at = w->codes + (size_t)p * w->codes_stride +
                                     (size_t)g * GROUP_BYTES + (size_t)c * CHUNK_BYTES;
@@ -90,13 +90,13 @@ CPU_TILE void int8_tile(int rows, int n_panels, float *y, size_t ldy, const cpu_
                 low[p] = _mm512_and_si512(chunk, low_nibbles);
                 high[p] = _mm512_and_si512(_mm512_srli_epi16(chunk, 4), low_nibbles);
             }
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int r = 0; r < rows; r++) {
                 const int8_t *at = x->codes + (size_t)r * x->stride_codes + (size_t)g * CPU_GROUP +
                                    (size_t)c * CHUNK_K;
                 __m512i first = _mm512_set1_epi32(load_i32(at));
                 __m512i second = _mm512_set1_epi32(load_i32(at + 4));
-#pragma GCC unroll 8
+                CPU_UNROLL
                 for (int p = 0; p < n_panels; p++) {
                     dot[r][p] = _mm512_dpbusd_epi32(dot[r][p], low[p], first);
                     dot[r][p] = _mm512_dpbusd_epi32(dot[r][p], high[p], second);
@@ -104,23 +104,23 @@ CPU_TILE void int8_tile(int rows, int n_panels, float *y, size_t ldy, const cpu_
             }
         }
         __m512 scale[INT8_PANELS];
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int p = 0; p < n_panels; p++)
             scale[p] = load_scales(w, p, g);
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int r = 0; r < rows; r++) {
             __m512 row_scale = _mm512_set1_ps(x->scales[(size_t)r * x->stride_groups + (size_t)g]);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int p = 0; p < n_panels; p++)
                 acc[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][p]),
                                             _mm512_mul_ps(scale[p], row_scale), acc[r][p]);
         }
     }
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int p = 0; p < n_panels; p++)
-            _mm512_storeu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES, acc[r][p]);
+        CPU_UNROLL
+    for (int p = 0; p < n_panels; p++)
+        _mm512_storeu_ps(y + (size_t)r * ldy + (size_t)p * CPU_LANES, acc[r][p]);
 }
 
 typedef void (*int8_function)(float *y, size_t ldy, const cpu_int8_rows *x, const int4_weights *w,
@@ -187,19 +187,19 @@ CPU_TILE void f32_tile(int rows, int n_panels, float *y, size_t ldy, const float
     for (int g = g_begin; g < g_end; g++) {
         const uint8_t *ahead = ahead_of(w, g, g_end);
         __m512 dot[F32_ROWS][F32_PANELS];
-#pragma GCC unroll 16
+        CPU_UNROLL
         for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-            for (int p = 0; p < n_panels; p++)
-                dot[r][p] = _mm512_setzero_ps();
+            CPU_UNROLL
+        for (int p = 0; p < n_panels; p++)
+            dot[r][p] = _mm512_setzero_ps();
         for (int c = 0; c < CHUNKS; c++) {
             const float *xc = x + (size_t)g * CPU_GROUP + (size_t)c * CHUNK_K;
             // Nibble 2i of a lane is column i, nibble 2i + 1 is column 4 + i.
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int k = 0; k < CHUNK_K; k++) {
                 const unsigned shift = (unsigned)(k % 4 * 8 + k / 4 * 4);
                 __m512 weight[F32_PANELS];
-#pragma GCC unroll 8
+                CPU_UNROLL
                 for (int p = 0; p < n_panels; p++) {
                     const uint8_t *at = w->codes + (size_t)p * w->codes_stride +
                                         (size_t)g * GROUP_BYTES + (size_t)c * CHUNK_BYTES;
@@ -209,19 +209,19 @@ CPU_TILE void f32_tile(int rows, int n_panels, float *y, size_t ldy, const float
                     weight[p] = _mm512_permutexvar_ps(
                         _mm512_srli_epi32(_mm512_load_si512(at), shift), values);
                 }
-#pragma GCC unroll 16
+                CPU_UNROLL
                 for (int r = 0; r < rows; r++) {
                     __m512 value = _mm512_set1_ps(xc[(size_t)r * ldx + (size_t)k]);
-#pragma GCC unroll 8
+                    CPU_UNROLL
                     for (int p = 0; p < n_panels; p++)
                         dot[r][p] = _mm512_fmadd_ps(weight[p], value, dot[r][p]);
                 }
             }
         }
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int p = 0; p < n_panels; p++) {
             __m512 scale = load_scales(w, p, g);
-#pragma GCC unroll 16
+            CPU_UNROLL
             for (int r = 0; r < rows; r++) {
                 float *at = y + (size_t)r * ldy + (size_t)p * CPU_LANES;
                 _mm512_storeu_ps(at, _mm512_fmadd_ps(dot[r][p], scale, _mm512_loadu_ps(at)));
