@@ -44,6 +44,7 @@ else ifneq ($(SAN),)
 $(error SAN=$(SAN): must be address, thread or fuzzer)
 endif
 
+avx2_flags := -mavx2 -mfma
 avx512_flags := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mavx2 -mf16c
 
 sources := $(sort $(wildcard src/*/*.c src/*/*/*.c))
@@ -58,6 +59,7 @@ c_files = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 all: $(B)/abruzzi ## the program, build/abruzzi (the default)
 
+$(B)/src/%_avx2.o: CFLAGS += $(avx2_flags)
 $(B)/src/%_avx512.o: CFLAGS += $(avx512_flags)
 # gcc vectorises no conditional on floats while it honours traps; values are the same either way.
 $(B)/src/backend/sample/%.o: CFLAGS += -fno-trapping-math
@@ -157,6 +159,7 @@ lint: $(addprefix build/lint/,$(addsuffix .ok,$(sources)))
 	    --inline-suppr --suppressions-list=tools/cppcheck.txt --error-exitcode=1 -j $$(nproc) \
 	    $(CPPFLAGS) src
 
+build/lint/src/%_avx2.c.ok: lint_flags := $(avx2_flags)
 build/lint/src/%_avx512.c.ok: lint_flags := $(avx512_flags)
 build/lint/%.ok: % .clang-tidy $(wildcard src/*/*.h src/*/*/*.h)
 	@mkdir -p $(@D)

@@ -120,8 +120,8 @@ static inline void check_near(double got, double wanted, double bound, const cha
 
 // The levels this CPU runs, scalar first; NULL ends the list.
 static inline const cpu_kernels *check_level(int i) {
-    static const char *const names[] = {"scalar", "avx512"};
-    return i < 2 ? cpu_kernels_level(names[i]) : NULL;
+    static const char *const names[] = {"scalar", "avx2", "avx512"};
+    return i < 3 ? cpu_kernels_level(names[i]) : NULL;
 }
 
 static inline void check_start(int argc, char **argv) {

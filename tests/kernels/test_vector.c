@@ -277,8 +277,13 @@ static void test_selection(void **state) {
     assert_ptr_equal(cpu_kernels_get(), check_level(0));
     setenv("ABRUZZI_CPU", "z80", 1);
     assert_null(cpu_kernels_get());
-    setenv("ABRUZZI_CPU", "avx512", 1);
-    assert_ptr_equal(cpu_kernels_get(), cpu_kernels_level("avx512"));
+    static const char *const others[] = {"avx2", "avx512"};
+    for (int i = 0; i < 2; i++) {
+        setenv("ABRUZZI_CPU", others[i], 1);
+        assert_ptr_equal(cpu_kernels_get(), cpu_kernels_level(others[i]));
+        if (cpu_kernels_get())
+            assert_string_equal(cpu_kernels_get()->name, others[i]);
+    }
     assert_null(cpu_kernels_level(""));
     unsetenv("ABRUZZI_CPU");
     if (kept)

@@ -237,7 +237,7 @@ int backend_cpu_open(backend **out, const model *m, const backend_options *optio
     const cpu_kernels *kernels = cpu_kernels_get();
     if (!kernels)
         return base_fail(err, BASE_ERR_USAGE,
-                         "ABRUZZI_CPU: not a kernel level this CPU can run (scalar, avx512)");
+                         "ABRUZZI_CPU: not a kernel level this CPU can run (scalar, avx2, avx512)");
     base_pool *pool = base_pool_create(options->threads);
     if (!pool)
         return base_fail(err, BASE_ERR_RESOURCE, "%d threads cannot be started", options->threads);

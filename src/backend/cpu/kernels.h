@@ -119,14 +119,16 @@ typedef struct cpu_kernels {
                        const float *accb, int rows, int latent);
 } cpu_kernels;
 
-// The table for this CPU: the highest level it supports and ABRUZZI_CPU (scalar, avx512) allows.
-// An unknown or unsupported value of ABRUZZI_CPU is an error the caller reports: NULL is returned.
+// The table for this CPU: the highest level it supports and ABRUZZI_CPU (scalar, avx2, avx512)
+// allows. An unknown or unsupported value of ABRUZZI_CPU is an error the caller reports: NULL is
+// returned.
 const cpu_kernels *cpu_kernels_get(void);
 // A level by name, NULL when this CPU cannot run it. For tests and bench.
 const cpu_kernels *cpu_kernels_level(const char *name);
 
 // Filled by the levels' own files.
 void cpu_kernels_fill_scalar(cpu_kernels *table);
+void cpu_kernels_fill_avx2(cpu_kernels *table);   // needs AVX2, FMA
 void cpu_kernels_fill_avx512(cpu_kernels *table); // needs F, BW, DQ, VL, VNNI
 
 // Repacking (plain C): rows [row0, row0 + 16) of a matrix into one panel; rows beyond `rows` are
