@@ -86,7 +86,8 @@ def sanitizer_env():
     """Hostile sizes must come back as NULL, as they do without a sanitizer."""
     common = "allocator_may_return_null=1"
     return {
-        "ASAN_OPTIONS": f"{common}:detect_leaks=1:detect_stack_use_after_return=1",
+        # Not detect_stack_use_after_return: gcc 12 aligns its stack to 32 bytes, AVX-512 wants 64.
+        "ASAN_OPTIONS": f"{common}:detect_leaks=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TSAN_OPTIONS": f"{common}:halt_on_error=1:second_deadlock_stack=1",
     }
