@@ -2,6 +2,7 @@
 // each beside the machine's own limits measured in the same run.
 //
 //   build/bench/forward MODEL [--threads N] [--numerics exact|fast] [--depth N] [--repeat N]
+//                       [--only NAME]  cases whose name begins so
 //
 // "memory" is the share of the measured read bandwidth that the weights a step must read amount to;
 // "compute" is the share of the step's time that its multiply-adds would take at the measured peaks
@@ -20,6 +21,7 @@ typedef struct bench {
     backend *b;
     backend_numerics numerics;
     int threads, depth, repeat;
+    const char *only;
     int32_t *ids;
     int32_t *tables[MAX_BATCH]; // block tables
     int table_blocks;
@@ -121,6 +123,8 @@ static uint64_t bytes_read(const bench *t) {
 
 // The fastest of `repeat` runs: the machine is shared, and noise only ever adds time.
 static void measure(bench *t, const char *name, int batch, int rows, int position) {
+    if (strncmp(name, t->only, strlen(t->only)))
+        return;
     double best = INFINITY;
     uint64_t bytes = 0;
     for (int i = 0; i < t->repeat; i++) {
@@ -149,15 +153,17 @@ static void run(bench *t) {
     measure(t, "decode, depth 8", 1, 1, 8);
     measure(t, "decode, batch 4", 4, 1, 8);
     measure(t, "decode, batch 16", 16, 1, 8);
-    for (int p = 0; p < t->depth; p += 512)
-        step(t, 1, t->depth - p < 512 ? t->depth - p : 512, p);
     char name[64];
     snprintf(name, sizeof name, "decode, depth %d", t->depth);
+    if (strncmp(name, t->only, strlen(t->only)))
+        return;
+    for (int p = 0; p < t->depth; p += 512)
+        step(t, 1, t->depth - p < 512 ? t->depth - p : 512, p);
     measure(t, name, 1, 1, t->depth);
 }
 
 int main(int argc, char **argv) {
-    bench t = {.threads = 2, .depth = 4096, .repeat = 3, .numerics = BACKEND_FAST};
+    bench t = {.threads = 2, .depth = 4096, .repeat = 3, .only = "", .numerics = BACKEND_FAST};
     const char *dir = NULL;
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
@@ -167,6 +173,8 @@ int main(int argc, char **argv) {
             t.depth = atoi(value), i++;
         else if (!strcmp(argv[i], "--repeat"))
             t.repeat = atoi(value), i++;
+        else if (!strcmp(argv[i], "--only"))
+            t.only = value, i++;
         else if (!strcmp(argv[i], "--numerics"))
             t.numerics = strcmp(value, "exact") ? BACKEND_FAST : BACKEND_EXACT, i++;
         else
@@ -174,7 +182,7 @@ int main(int argc, char **argv) {
     }
     if (!dir || t.threads < 1 || t.depth < 1 || t.repeat < 1) {
         fprintf(stderr, "usage: forward MODEL [--threads N] [--numerics exact|fast] [--depth N] "
-                        "[--repeat N]\n");
+                        "[--repeat N] [--only NAME]\n");
         return 64;
     }
     base_err err = {0};

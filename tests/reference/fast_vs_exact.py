@@ -5,7 +5,8 @@
 One sequence, every position teacher-forced: the same ids go through both numerics, so a difference
 at one position never changes what the next one is asked. KL is of fast from exact, in nats, per
 position. On random weights most of it comes from expert selections that flip near a tie, not from
-rounding, so with --margin (small models only: it runs the NumPy code) positions are also counted
+rounding: so flips are counted, and fast is measured once more with the experts exact chose: what
+is left then is arithmetic. With --margin (small models only: it runs the NumPy code) positions are also counted
 apart: clear, where every layer's own selection leads by more than M, and near, the rest. A clear
 position still attends to near ones, so what it shows is an upper bound for rounding alone.
 """
@@ -19,9 +20,8 @@ from harness import run_tool
 from kimi_ref import Model
 
 
-def random_text_ids(checkpoint, count, seed):
+def random_text_ids(vocab, count, seed):
     """Uniform ids: there is no text a random model would find natural."""
-    vocab = Model.read_config(checkpoint)["vocab_size"]
     return np.random.default_rng(seed).integers(0, vocab, count)
 
 
@@ -52,19 +52,37 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--margin", type=float, help="count positions apart by their margins")
     args = parser.parse_args()
+    config = Model.read_config(args.checkpoint)
     if args.ids:
         ids = [int(i) for i in Path(args.ids).read_text().split()][: args.tokens]
     else:
-        ids = random_text_ids(args.checkpoint, args.tokens, args.seed)
-    rows = {}
+        ids = random_text_ids(config["vocab_size"], args.tokens, args.seed)
     with tempfile.TemporaryDirectory() as work:
-        for numerics in ("exact", "fast"):
-            rows[numerics], stats = run_tool(
-                args.checkpoint, ids, work, "cpu", numerics=numerics, threads=args.threads
+
+        def run(numerics, **options):
+            rows, stats = run_tool(
+                args.checkpoint, ids, work, "cpu", numerics=numerics, threads=args.threads, **options
             )
             print(f"{numerics}: {stats}")
-    kl, same = divergence(rows["exact"], rows["fast"])
-    print(summary("all", kl, same))
+            return rows
+
+        def read_experts(path):
+            return np.fromfile(path, dtype="<i4").reshape(len(ids), -1, config["num_experts_per_tok"])
+
+        exact_file, fast_file = Path(work) / "exact", Path(work) / "fast"
+        exact, fast = run("exact", experts=exact_file), run("fast", experts=fast_file)
+        chosen, chosen_fast = read_experts(exact_file), read_experts(fast_file)
+        kl, same = divergence(exact, fast)
+        print(summary("fast against exact", kl, same))
+        is_moe = (chosen >= 0).all(axis=(0, 2))
+        flips = (chosen != chosen_fast).any(axis=2)[:, is_moe]
+        print(
+            f"selections that differ: {flips.sum()} of {flips.size} ({100 * flips.mean():.2f} %), "
+            f"at {flips.any(axis=1).sum()} of {len(flips)} positions; by layer, %: "
+            + " ".join(f"{100 * share:.1f}" for share in flips.mean(axis=0))
+        )
+        forced = run("fast", force_experts=exact_file)
+        print(summary("the same experts forced", *divergence(exact, forced)))
     if args.margin is not None:
         margins = Model(args.checkpoint).forward(ids).margins
         clear = (margins > args.margin).all(axis=0)

@@ -11,7 +11,11 @@
 //     --decode-from P                    from position P on, one row a step
 //     --first P                          first position that is written (0)
 //     --inner-eps E                      eps of the two inner norms (the config's)
-#include "backend/backend.h"
+//     --experts FILE                     cpu only: int32 [positions][layers][experts per token],
+//     the
+//                                        experts chosen, ascending; -1 in dense layers
+//     --force-experts FILE               cpu only: takes those experts instead of choosing
+#include "backend/cpu/cpu.h"
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -19,7 +23,7 @@
 #include <string.h>
 
 typedef struct arguments {
-    const char *model, *ids, *out, *backend, *chunks;
+    const char *model, *ids, *out, *backend, *chunks, *experts, *forced;
     backend_options options;
     int decode_from, first;
     double inner_eps;
@@ -39,12 +43,13 @@ static int number(const char *text, int low) {
 
 static arguments parse(int argc, char **argv) {
     static const struct option flags[] = {
-        {"ids", 1, NULL, 'i'},         {"out", 1, NULL, 'o'},
-        {"backend", 1, NULL, 'b'},     {"numerics", 1, NULL, 'n'},
-        {"threads", 1, NULL, 't'},     {"block-size", 1, NULL, 's'},
-        {"interleave", 1, NULL, 'l'},  {"prefill-chunks", 1, NULL, 'c'},
-        {"decode-from", 1, NULL, 'd'}, {"first", 1, NULL, 'f'},
-        {"inner-eps", 1, NULL, 'e'},   {0},
+        {"ids", 1, NULL, 'i'},           {"out", 1, NULL, 'o'},
+        {"backend", 1, NULL, 'b'},       {"numerics", 1, NULL, 'n'},
+        {"threads", 1, NULL, 't'},       {"block-size", 1, NULL, 's'},
+        {"interleave", 1, NULL, 'l'},    {"prefill-chunks", 1, NULL, 'c'},
+        {"decode-from", 1, NULL, 'd'},   {"first", 1, NULL, 'f'},
+        {"inner-eps", 1, NULL, 'e'},     {"experts", 1, NULL, 'x'},
+        {"force-experts", 1, NULL, 'y'}, {0},
     };
     arguments a = {.backend = "cpu",
                    .chunks = "64",
@@ -88,12 +93,22 @@ static arguments parse(int argc, char **argv) {
             if (!base_parse_f64(optarg, 0, 1, &a.inner_eps))
                 die("inner-eps", optarg);
             break;
+        case 'x':
+            a.experts = optarg;
+            break;
+        case 'y':
+            a.forced = optarg;
+            break;
         default:
             exit(64);
         }
     }
     if (optind + 1 != argc || !a.ids || !a.out)
         die("wants MODEL, --ids and --out", NULL);
+    if ((a.experts || a.forced) && strcmp(a.backend, "cpu") != 0)
+        die("--experts and --force-experts want --backend cpu", NULL);
+    if (a.experts && a.forced)
+        die("--experts and --force-experts exclude each other", NULL);
     a.model = argv[optind];
     return a;
 }
@@ -148,7 +163,45 @@ static void write_row(FILE *f, const backend_output_result *r, int position, flo
         die(strerror(errno), "output");
 }
 
+// The experts of the sequence's positions on their way between a file and the backend's trace.
+typedef struct expert_file {
+    FILE *file; // NULL: neither option was given
+    bool forced;
+    int *trace; // [layers][max_rows][experts per token]
+} expert_file;
+
+static expert_file experts_open(backend *b, const arguments *a) {
+    expert_file x = {.forced = a->forced != NULL};
+    const char *path = x.forced ? a->forced : a->experts;
+    if (!path)
+        return x;
+    if (!(x.file = fopen(path, x.forced ? "rb" : "wb")))
+        die(strerror(errno), path);
+    size_t n = (size_t)b->config->n_layers * b->options.max_rows * b->config->n_experts_per_tok;
+    x.trace = base_alloc(n * sizeof *x.trace);
+    memset(x.trace, 0xff, n * sizeof *x.trace); // -1
+    ((cpu_backend *)b)->route_trace = x.trace;
+    ((cpu_backend *)b)->route_mode = x.forced ? CPU_ROUTE_FORCED : CPU_ROUTE_TRACED;
+    return x;
+}
+
+static void experts_move(const expert_file *x, const backend *b, int row) {
+    const model_config *c = b->config;
+    size_t k = (size_t)c->n_experts_per_tok;
+    for (int layer = 0; layer < c->n_layers; layer++) {
+        int *at = x->trace + ((size_t)layer * b->options.max_rows + row) * k;
+        size_t n =
+            x->forced ? fread(at, sizeof *at, k, x->file) : fwrite(at, sizeof *at, k, x->file);
+        if (n != k)
+            die("too short, or not writable", "experts");
+        for (size_t i = 0; i < k && model_layer_is_moe(c, layer); i++)
+            if (at[i] < 0 || at[i] >= c->n_routed_experts)
+                die("not an expert", "experts");
+    }
+}
+
 static void run(backend *b, const arguments *a, const base_ids *ids, int vocab, FILE *f) {
+    expert_file experts = experts_open(b, a);
     int n = (int)ids->len, n_blocks = (int)a->options.n_blocks;
     int32_t *table = base_calloc((size_t)n_blocks, sizeof *table);
     for (int i = 0; i < n_blocks; i++) // descending: paging must not matter
@@ -164,12 +217,19 @@ static void run(backend *b, const arguments *a, const base_ids *ids, int vocab, 
         backend_seq seq = {0, rows, position, table, n_blocks};
         backend_plan plan = {rows, ids->data + position, 1, &seq, n_outputs, outputs};
         backend_result result;
+        for (int i = 0; experts.file && experts.forced && i < rows; i++)
+            experts_move(&experts, b, i);
         backend_submit(b, &plan);
         backend_wait(b, &result);
         for (int i = 0; i < n_outputs; i++)
             write_row(f, &result.outputs[i], position + outputs[i].row, line, vocab);
+        for (int i = 0; experts.file && !experts.forced && i < rows; i++)
+            experts_move(&experts, b, i);
         position += rows;
     }
+    if (experts.file && fclose(experts.file))
+        die(strerror(errno), "experts");
+    base_free(experts.trace);
     base_free(line);
     base_free(outputs);
     base_free(table);

@@ -141,8 +141,12 @@ typedef struct cpu_backend {
     // Mixture of experts.
     float *router_logits; // [rows][router_stride]
     size_t router_stride;
-    int *slot_expert;              // [rows][top_k] ascending
-    float *slot_weight;            // [rows][top_k]
+    int *slot_expert;   // [rows][top_k] ascending
+    float *slot_weight; // [rows][top_k]
+    // For measurements (docs/NUMERICS.md): the experts a step chose are kept in route_trace
+    // [n_layers][max_rows][top_k], or taken from it.
+    enum { CPU_ROUTE_NORMAL, CPU_ROUTE_TRACED, CPU_ROUTE_FORCED } route_mode;
+    int *route_trace;
     cpu_group *groups;             // [n_routed_experts]
     const cpu_mlp **group_experts; // [n_routed_experts] acquired, by group
     int n_groups;

@@ -7,6 +7,7 @@
 typedef struct route_job {
     cpu_backend *b;
     const float *bias;
+    int *trace; // [rows][top_k] of this layer; NULL when normal
 } route_job;
 
 // Masks the choices of all groups but the topk_group best to 0, as the model's own code does; a
@@ -71,35 +72,29 @@ static bool is_near_tie(const model_config *c, const float *choice, const int *b
     return last - next < 1e-6f * fabsf(last);
 }
 
-static void route_row(void *arg, int row, int worker) {
-    const route_job *job = arg;
-    cpu_backend *b = job->b;
+// The k experts of one row, ascending, from its scores [n]; choice [n] and what follows is scratch.
+static void choose(cpu_backend *b, const float *bias, const float *score, float *choice, int *best,
+                   int worker) {
     const model_config *c = b->config;
     int n = c->n_routed_experts, k = c->n_experts_per_tok;
-    float *score = b->workers[worker].route, *choice = score + n;
-    const float *logits = b->router_logits + (size_t)row * b->router_stride;
+    // A NaN would compare false everywhere and leave slots unfilled; it still reaches the logits
+    // through the weight.
     for (int e = 0; e < n; e++)
-        score[e] = -logits[e];
-    b->k->exp_f32(score, score, n);
-    for (int e = 0; e < n; e++) {
-        score[e] = 1.0f / (1.0f + score[e]);
-        // A NaN would compare false everywhere and leave slots unfilled; it still reaches the
-        // logits through the weight.
-        choice[e] = isnan(score[e]) ? 0.0f : score[e] + job->bias[e];
-    }
+        choice[e] = isnan(score[e]) ? 0.0f : score[e] + bias[e];
     if (c->n_group > 1)
         mask_groups(c, choice, choice + n);
-
-    int *best = b->slot_expert + (size_t)row * k;
     for (int e = 0; e < n; e++)
         keep_best(choice, best, e < k ? e : k, k, e);
     if (k < n && is_near_tie(c, choice, best))
         b->near_ties[worker]++;
     sort_ascending(best, k);
+}
 
-    float *weight = b->slot_weight + (size_t)row * k, sum = 0.0f;
+static void weigh(const model_config *c, const float *score, const int *chosen, float *weight) {
+    int k = c->n_experts_per_tok;
+    float sum = 0.0f;
     for (int i = 0; i < k; i++) {
-        weight[i] = score[best[i]];
+        weight[i] = score[chosen[i]];
         sum += weight[i];
     }
     for (int i = 0; i < k; i++) {
@@ -107,6 +102,29 @@ static void route_row(void *arg, int row, int worker) {
             weight[i] /= sum + 1e-20f;
         weight[i] *= (float)c->routed_scaling_factor;
     }
+}
+
+static void route_row(void *arg, int row, int worker) {
+    const route_job *job = arg;
+    cpu_backend *b = job->b;
+    size_t n = (size_t)b->config->n_routed_experts, k = (size_t)b->config->n_experts_per_tok;
+    float *score = b->workers[worker].route;
+    const float *logits = b->router_logits + (size_t)row * b->router_stride;
+    for (size_t e = 0; e < n; e++)
+        score[e] = -logits[e];
+    b->k->exp_f32(score, score, (int)n);
+    for (size_t e = 0; e < n; e++)
+        score[e] = 1.0f / (1.0f + score[e]);
+
+    int *chosen = b->slot_expert + (size_t)row * k;
+    int *trace = job->trace ? job->trace + (size_t)row * k : NULL;
+    if (b->route_mode == CPU_ROUTE_FORCED)
+        memcpy(chosen, trace, k * sizeof *chosen);
+    else
+        choose(b, job->bias, score, score + n, chosen, worker);
+    if (b->route_mode == CPU_ROUTE_TRACED)
+        memcpy(trace, chosen, k * sizeof *chosen);
+    weigh(b->config, score, chosen, b->slot_weight + (size_t)row * k);
 }
 
 // Counting sort of (row, slot) by expert; rows ascend inside a group.
@@ -134,6 +152,9 @@ static void group_rows(cpu_backend *b, int rows) {
 
 void cpu_route(cpu_backend *b, int layer, int rows) {
     route_job job = {.b = b, .bias = b->weights.layers[layer].router_bias};
+    if (b->route_mode != CPU_ROUTE_NORMAL)
+        job.trace = b->route_trace +
+                    (size_t)layer * b->options.max_rows * (size_t)b->config->n_experts_per_tok;
     base_pool_run(b->pool, rows, route_row, &job);
     group_rows(b, rows);
 }
