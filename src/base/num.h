@@ -32,6 +32,19 @@ static inline bool base_add_size(size_t a, size_t b, size_t *out) {
     return !__builtin_add_overflow(a, b, out);
 }
 
+static inline int base_min_int(int a, int b) {
+    return a < b ? a : b;
+}
+
+static inline int base_max_int(int a, int b) {
+    return a > b ? a : b;
+}
+
+// a / b rounded up; a >= 0, b > 0.
+static inline int base_ceil_div(int a, int b) {
+    return a / b + (a % b != 0);
+}
+
 static inline size_t base_round_up(size_t n, size_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
 }

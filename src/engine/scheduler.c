@@ -241,17 +241,13 @@ static bool admit(engine *e, int64_t *promised) {
 // ---------------------------------------------------------------------------------------------
 // The passes
 
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
-
 // Rows a prompt may get when `rows` are free for it.
 static int chunk(const engine *e, const engine_seq *s, int rows) {
-    rows = min_int(rows, rows_wanted(s));
+    rows = base_min_int(rows, rows_wanted(s));
     if (s->owed >= s->request->n_prompt)
         return rows;
     int silent = s->owed - 1 - s->n_computed; // computed before, their log-probabilities are out
-    return min_int(rows, (silent > 0 ? silent : 0) + 1 + e->spare_outputs);
+    return base_min_int(rows, (silent > 0 ? silent : 0) + 1 + e->spare_outputs);
 }
 
 // Half of what is left while others wait, but no crumbs.
@@ -309,7 +305,8 @@ static void plan_leftovers(engine *e) {
         if (s->planned == rows_wanted(s))
             continue;
         plan_rows(e, s, 0);
-        plan_rows(e, s, reserve(e, s, chunk(e, s, min_int(e->rows_left, rows_wanted(s))), false));
+        plan_rows(e, s,
+                  reserve(e, s, chunk(e, s, base_min_int(e->rows_left, rows_wanted(s))), false));
     }
 }
 

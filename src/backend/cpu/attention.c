@@ -30,19 +30,11 @@ typedef struct attn_partial {
     float *acc;       // [rows][kv_lora]
 } attn_partial;
 
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 // How many of the positions [0, n) are of class c.
 static int class_count(int n, int c, int interleave) {
     int whole = n / (CLASSES * interleave) * interleave;
     int rest = n % (CLASSES * interleave) - c * interleave;
-    return whole + (rest < 0 ? 0 : min_int(rest, interleave));
+    return whole + (rest < 0 ? 0 : base_min_int(rest, interleave));
 }
 
 // The position of the i-th key of class c.
@@ -51,16 +43,16 @@ static int class_position(int i, int c, int interleave) {
 }
 
 static int item_tokens(const backend_seq *seq) {
-    return min_int(seq->n_rows, MAX_TOKENS);
+    return base_min_int(seq->n_rows, MAX_TOKENS);
 }
 
 static int item_heads(const attn_job *job, const backend_seq *seq) {
     int heads = job->item_rows / item_tokens(seq);
-    return heads < 1 ? 1 : min_int(heads, job->b->config->n_heads);
+    return heads < 1 ? 1 : base_min_int(heads, job->b->config->n_heads);
 }
 
 static int head_groups(const attn_job *job, const backend_seq *seq) {
-    return ceil_div(job->b->config->n_heads, item_heads(job, seq));
+    return base_ceil_div(job->b->config->n_heads, item_heads(job, seq));
 }
 
 // Cuts the step into items: those of sequence s are [attn_first[s], attn_first[s + 1]).
@@ -71,7 +63,7 @@ static void cut_items(attn_job *job, int item_rows) {
     for (int s = 0; s < plan->n_seqs; s++) {
         const backend_seq *seq = &plan->seqs[s];
         job->b->attn_first[s] = job->n_items;
-        job->n_items += ceil_div(seq->n_rows, item_tokens(seq)) * head_groups(job, seq);
+        job->n_items += base_ceil_div(seq->n_rows, item_tokens(seq)) * head_groups(job, seq);
     }
     job->b->attn_first[plan->n_seqs] = job->n_items;
 }
@@ -93,8 +85,8 @@ static attn_item item_at(const attn_job *job, int index) {
     attn_item it = {.seq = low,
                     .first_token = index / groups * item_tokens(seq),
                     .first_head = index % groups * heads};
-    it.n_tokens = min_int(item_tokens(seq), seq->n_rows - it.first_token);
-    it.n_heads = min_int(heads, job->b->config->n_heads - it.first_head);
+    it.n_tokens = base_min_int(item_tokens(seq), seq->n_rows - it.first_token);
+    it.n_heads = base_min_int(heads, job->b->config->n_heads - it.first_head);
     return it;
 }
 
@@ -125,7 +117,7 @@ static void walk_class(const attn_job *job, const attn_item *it, int class, cpu_
     int n_keys = class_count(last + 1, class, interleave);
     for (int begin = 0; begin < n_keys; begin += CPU_KEYS) {
         const void *keys[CPU_KEYS] = {NULL};
-        for (int i = 0; i < min_int(CPU_KEYS, n_keys - begin); i++) {
+        for (int i = 0; i < base_min_int(CPU_KEYS, n_keys - begin); i++) {
             int t = class_position(begin + i, class, interleave);
             size_t slot = (size_t)seq->block_table[t / block_size] * block_size + t % block_size;
             keys[i] = cache + slot * b->cache_row_bytes;
@@ -137,7 +129,7 @@ static void walk_class(const attn_job *job, const attn_item *it, int class, cpu_
         int valid[CPU_ATTN_ROWS];
         for (int t = 0; t < it->n_tokens; t++) {
             int n = class_count(first + t + 1, class, interleave) - begin;
-            n = n < 0 ? 0 : min_int(n, CPU_KEYS);
+            n = n < 0 ? 0 : base_min_int(n, CPU_KEYS);
             for (int h = 0; h < it->n_heads; h++)
                 valid[t * it->n_heads + h] = n;
         }

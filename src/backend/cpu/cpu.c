@@ -3,10 +3,6 @@
 #include "backend/internal.h"
 #include <string.h>
 
-static int max_int(int a, int b) {
-    return a > b ? a : b;
-}
-
 static size_t pad(int n) {
     return base_round_up((size_t)n, CPU_LANES);
 }
@@ -38,7 +34,7 @@ static void carve_int8(carver *a, cpu_int8_buffer *x, size_t rows, int cols) {
 static int widest_mlp(const cpu_backend *b) {
     int widest = 0;
     for (int i = 0; i < b->config->n_layers; i++)
-        widest = max_int(widest, b->weights.layers[i].mlp.gate.rows);
+        widest = base_max_int(widest, b->weights.layers[i].mlp.gate.rows);
     return widest;
 }
 

@@ -11,24 +11,16 @@ typedef struct linear_job {
     const int *bounds; // parts only
 } linear_job;
 
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 // Work items are tiles of panels; when those are too few to keep the workers busy and there are
 // many rows, the rows are cut too. Neither changes any result.
 static void choose_tiles(linear_job *job, int workers, int max_m_tile) {
     job->tile_panels = CPU_TILE_PANELS;
-    while (job->tile_panels > 1 && ceil_div(job->w->n_panels, job->tile_panels) < 4 * workers)
+    while (job->tile_panels > 1 && base_ceil_div(job->w->n_panels, job->tile_panels) < 4 * workers)
         job->tile_panels /= 2;
-    job->n_tiles = ceil_div(job->w->n_panels, job->tile_panels);
-    job->m_tile = min_int(job->m, max_m_tile);
-    while (job->m_tile > 64 && job->n_tiles * ceil_div(job->m, job->m_tile) < 4 * workers)
-        job->m_tile = ceil_div(job->m_tile, 2);
+    job->n_tiles = base_ceil_div(job->w->n_panels, job->tile_panels);
+    job->m_tile = base_min_int(job->m, max_m_tile);
+    while (job->m_tile > 64 && job->n_tiles * base_ceil_div(job->m, job->m_tile) < 4 * workers)
+        job->m_tile = base_ceil_div(job->m_tile, 2);
 }
 
 static void linear_item(void *arg, int item, int worker) {
@@ -36,17 +28,18 @@ static void linear_item(void *arg, int item, int worker) {
     const linear_job *job = arg;
     int panel = item % job->n_tiles * job->tile_panels;
     int row = item / job->n_tiles * job->m_tile;
-    int n_panels = min_int(job->tile_panels, job->w->n_panels - panel);
+    int n_panels = base_min_int(job->tile_panels, job->w->n_panels - panel);
     cpu_tile_bf16(job->b, job->y + (size_t)row * job->ldy + (size_t)panel * CPU_LANES, job->ldy,
-                  job->x + (size_t)row * job->ldx, job->ldx, min_int(job->m_tile, job->m - row),
-                  job->w, panel, n_panels, 0, job->w->cols + (job->w->cols & 1));
+                  job->x + (size_t)row * job->ldx, job->ldx,
+                  base_min_int(job->m_tile, job->m - row), job->w, panel, n_panels, 0,
+                  job->w->cols + (job->w->cols & 1));
 }
 
 void cpu_linear(cpu_backend *b, float *y, size_t ldy, const float *x, size_t ldx, int m,
                 const cpu_matrix *w) {
     linear_job job = {.b = b, .y = y, .ldy = ldy, .x = x, .ldx = ldx, .m = m, .w = w};
     choose_tiles(&job, b->n_workers, 256); // rows of x that stay in the L3 cache
-    base_pool_run(b->pool, job.n_tiles * ceil_div(m, job.m_tile), linear_item, &job);
+    base_pool_run(b->pool, job.n_tiles * base_ceil_div(m, job.m_tile), linear_item, &job);
 }
 
 void cpu_parts_tree_add(const cpu_kernels *k, float *h, size_t ldh, int m, int col, int cols,
@@ -64,8 +57,8 @@ static void parts_item(void *arg, int item, int worker) {
     const cpu_backend *b = job->b;
     int panel = item % job->n_tiles * job->tile_panels;
     int row = item / job->n_tiles * job->m_tile;
-    int m = min_int(job->m_tile, job->m - row);
-    int n_panels = min_int(job->tile_panels, job->w->n_panels - panel);
+    int m = base_min_int(job->m_tile, job->m - row);
+    int n_panels = base_min_int(job->tile_panels, job->w->n_panels - panel);
     float *parts = b->workers[worker].part_sums;
     for (int p = 0; p < MODEL_PARTS; p++)
         cpu_tile_bf16(b, parts + (size_t)p * m * CPU_TILE_COLS, CPU_TILE_COLS,
@@ -73,7 +66,7 @@ static void parts_item(void *arg, int item, int worker) {
                       job->bounds[p], job->bounds[p + 1]);
     int col = panel * CPU_LANES;
     cpu_parts_tree_add(b->k, job->y + (size_t)row * job->ldy, job->ldy, m, col,
-                       min_int(n_panels * CPU_LANES, job->w->rows - col), parts);
+                       base_min_int(n_panels * CPU_LANES, job->w->rows - col), parts);
 }
 
 void cpu_linear_parts_add(cpu_backend *b, float *h, const float *x, size_t ldx, int m,
@@ -89,5 +82,5 @@ void cpu_linear_parts_add(cpu_backend *b, float *h, const float *x, size_t ldx, 
                       .w = w,
                       .bounds = bounds};
     choose_tiles(&job, b->n_workers, 128); // the part sums of a tile stay in the L2 cache
-    base_pool_run(b->pool, job.n_tiles * ceil_div(m, job.m_tile), parts_item, &job);
+    base_pool_run(b->pool, job.n_tiles * base_ceil_div(m, job.m_tile), parts_item, &job);
 }

@@ -22,14 +22,6 @@ typedef struct mlp_job {
     int expert_bounds[MODEL_PARTS + 1], shared_bounds[MODEL_PARTS + 1];
 } mlp_job;
 
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
-
 // y [m][ACT_TILE] = W[tile] x for f32 activations, INT4 or BF16 weights, whole reduction.
 static void tile_f32(const cpu_backend *b, float *y, const float *x, size_t ldx, int m,
                      const cpu_matrix *w, int panel, int n_panels) {
@@ -92,8 +84,8 @@ static void expert_act_tile(const mlp_job *job, int group, int tile, float *scra
     const cpu_backend *b = job->b;
     const cpu_group *g = &b->groups[group];
     const cpu_mlp *e = job->experts[group];
-    int col = tile * ACT_TILE, cols = min_int(ACT_TILE, job->expert_inter - col);
-    int panel = col / CPU_LANES, n_panels = ceil_div(cols, CPU_LANES);
+    int col = tile * ACT_TILE, cols = base_min_int(ACT_TILE, job->expert_inter - col);
+    int panel = col / CPU_LANES, n_panels = base_ceil_div(cols, CPU_LANES);
     float *gate = scratch, *up = scratch + (size_t)g->count * ACT_TILE;
     if (b->int8_experts) {
         const cpu_int8_rows x = cpu_int8_at(&b->gathered8, g->first);
@@ -120,8 +112,8 @@ static void expert_act_tile(const mlp_job *job, int group, int tile, float *scra
 static void shared_act_tile(const mlp_job *job, int tile, float *scratch) {
     const cpu_backend *b = job->b;
     const cpu_mlp *s = &job->layer->mlp;
-    int col = tile * ACT_TILE, cols = min_int(ACT_TILE, s->gate.rows - col);
-    int panel = col / CPU_LANES, n_panels = ceil_div(cols, CPU_LANES);
+    int col = tile * ACT_TILE, cols = base_min_int(ACT_TILE, s->gate.rows - col);
+    int panel = col / CPU_LANES, n_panels = base_ceil_div(cols, CPU_LANES);
     float *gate = scratch, *up = scratch + (size_t)job->rows * ACT_TILE;
     tile_f32(b, gate, b->x, b->x_stride, job->rows, &s->gate, panel, n_panels);
     tile_f32(b, up, b->x, b->x_stride, job->rows, &s->up, panel, n_panels);
@@ -188,8 +180,8 @@ static void down_item(void *arg, int item, int worker) {
     const mlp_job *job = arg;
     cpu_backend *b = job->b;
     int hidden = b->config->hidden_size;
-    int col = item * CPU_TILE_COLS, cols = min_int(CPU_TILE_COLS, hidden - col);
-    int panel = item * CPU_TILE_PANELS, n_panels = ceil_div(cols, CPU_LANES);
+    int col = item * CPU_TILE_COLS, cols = base_min_int(CPU_TILE_COLS, hidden - col);
+    int panel = item * CPU_TILE_PANELS, n_panels = base_ceil_div(cols, CPU_LANES);
     float *tile = b->workers[worker].tile, *sums = b->workers[worker].part_sums;
     size_t part = (size_t)job->rows * CPU_TILE_COLS;
     memset(sums, 0, MODEL_PARTS * part * sizeof(float));
@@ -216,7 +208,7 @@ void cpu_mlp_add(cpu_backend *b, int layer, int rows) {
         cpu_route(b, layer, rows);
         job.n_groups = b->n_groups;
         job.expert_inter = c->moe_intermediate_size;
-        job.expert_tiles = ceil_div(job.expert_inter, ACT_TILE);
+        job.expert_tiles = base_ceil_div(job.expert_inter, ACT_TILE);
         model_part_bounds(job.expert_inter, CPU_GROUP, job.expert_bounds);
         for (int g = 0; g < b->n_groups; g++) {
             job.experts[g] = cpu_expert_acquire(b, layer, b->groups[g].expert);
@@ -229,11 +221,11 @@ void cpu_mlp_add(cpu_backend *b, int layer, int rows) {
         base_pool_run(b->pool, rows * c->n_experts_per_tok, gather_row, &job);
     }
     if (l->mlp.gate.rows > 0) {
-        job.shared_tiles = ceil_div(l->mlp.gate.rows, ACT_TILE);
+        job.shared_tiles = base_ceil_div(l->mlp.gate.rows, ACT_TILE);
         model_part_bounds(l->mlp.down.cols, CPU_GROUP, job.shared_bounds);
     }
     base_pool_run(b->pool, job.n_groups * job.expert_tiles + job.shared_tiles, act_item, &job);
-    base_pool_run(b->pool, ceil_div(c->hidden_size, CPU_TILE_COLS), down_item, &job);
+    base_pool_run(b->pool, base_ceil_div(c->hidden_size, CPU_TILE_COLS), down_item, &job);
     for (int g = 0; g < job.n_groups; g++)
         cpu_expert_release(b, layer, b->groups[g].expert);
 }

@@ -68,18 +68,15 @@ static const backend_ops ops = {
     reference_close, reference_submit, reference_wait, reference_get_stats, reference_describe,
 };
 
-static int max_int(int a, int b) {
-    return a > b ? a : b;
-}
-
 static int make_buffers(reference *r, base_err *err) {
     const model_config *c = r->config;
     const backend_options *o = &r->options;
     int heads = c->n_heads, q_dim = c->qk_nope_head_dim + c->qk_rope_head_dim;
-    int mlp =
-        max_int(c->intermediate_size, c->moe_intermediate_size * max_int(1, c->n_shared_experts));
-    int widest = max_int(max_int(mlp, c->hidden_size),
-                         max_int(max_int(c->q_lora_rank, c->kv_lora_rank), heads * c->v_head_dim));
+    int mlp = base_max_int(c->intermediate_size,
+                           c->moe_intermediate_size * base_max_int(1, c->n_shared_experts));
+    int widest = base_max_int(
+        base_max_int(mlp, c->hidden_size),
+        base_max_int(base_max_int(c->q_lora_rank, c->kv_lora_rank), heads * c->v_head_dim));
     const size_t d = sizeof(double), i = sizeof(int);
     const struct {
         void *out; // of a pointer
