@@ -11,7 +11,7 @@ enum { ROWS = 6, VECTORS = 2 };
 CPU_TILE void transpose(__m256 rows[8]) {
     __m256 t[8];
     // Pairs of rows: 2 x 2 blocks, then 4 x 4 inside each 128-bit lane.
-#pragma GCC unroll 2
+    CPU_UNROLL
     for (int i = 0; i < 8; i += 4) {
         __m256 ab_low = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
         __m256 ab_high = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
@@ -23,7 +23,7 @@ CPU_TILE void transpose(__m256 rows[8]) {
         t[i + 3] = _mm256_shuffle_ps(ab_high, cd_high, 0xee);
     }
     // t[4b + c], 128-bit lane a: column 4a + c of rows 4b .. 4b + 3.
-#pragma GCC unroll 4
+    CPU_UNROLL
     for (int c = 0; c < 4; c++) {
         rows[c] = _mm256_permute2f128_ps(t[c], t[4 + c], 0x20);
         rows[4 + c] = _mm256_permute2f128_ps(t[c], t[4 + c], 0x31);
@@ -48,7 +48,7 @@ CPU_TILE void load(int bf16, float *kt, float *v, const void *const keys[16], in
     for (int k = 0; k < width; k += 8)
         for (int half = 0; half < 16; half += 8) {
             __m256 rows[8];
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int j = 0; j < 8; j++) {
                 const void *key = keys[half + j];
                 rows[j] = key ? load_key(bf16, key, (size_t)k, width - k) : _mm256_setzero_ps();
@@ -56,7 +56,7 @@ CPU_TILE void load(int bf16, float *kt, float *v, const void *const keys[16], in
                     avx2_store(v + (size_t)(half + j) * (size_t)latent + k, latent - k, rows[j]);
             }
             transpose(rows);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int i = 0; i < 8; i++)
                 if (k + i < width)
                     _mm256_storeu_ps(kt + (size_t)(k + i) * CPU_KEYS + half, rows[i]);
@@ -75,20 +75,20 @@ void cpu_avx2_attn_load_bf16(float *kt, float *v, const void *const keys[16], in
 // s [rows][16] = q . k of all sixteen keys.
 CPU_TILE void scores(int rows, float *s, const float *q, size_t ldq, const float *kt, int width) {
     __m256 acc[ROWS][2];
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++)
         acc[r][0] = acc[r][1] = _mm256_setzero_ps();
     for (int k = 0; k < width; k++) {
         __m256 low = _mm256_loadu_ps(kt + (size_t)k * CPU_KEYS);
         __m256 high = _mm256_loadu_ps(kt + (size_t)k * CPU_KEYS + 8);
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int r = 0; r < rows; r++) {
             __m256 value = _mm256_set1_ps(q[(size_t)r * ldq + (size_t)k]);
-            acc[r][0] = _mm256_fmadd_ps(value, low, acc[r][0]);
-            acc[r][1] = _mm256_fmadd_ps(value, high, acc[r][1]);
+            avx2_add_product(&acc[r][0], value, low);
+            avx2_add_product(&acc[r][1], value, high);
         }
     }
-#pragma GCC unroll 8
+    CPU_UNROLL
     for (int r = 0; r < rows; r++) {
         _mm256_store_ps(s + r * CPU_KEYS, acc[r][0]);
         _mm256_store_ps(s + r * CPU_KEYS + 8, acc[r][1]);
@@ -127,29 +127,32 @@ static float softmax_row(float *m, float *l, float *s, int valid, float scale) {
 CPU_TILE void value_tile(int rows, int vectors, float *acc, const float *c, const float *p,
                          const float *v, int from, int to, int latent, int n) {
     __m256 sum[ROWS][VECTORS];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CPU_UNROLL
         for (int i = 0; i < vectors; i++)
             sum[r][i] = _mm256_mul_ps(avx2_load(acc + (size_t)r * (size_t)latent + i * 8, n),
                                       _mm256_set1_ps(c[r]));
+    }
     for (int j = from; j < to; j++) {
         __m256 value[VECTORS];
-#pragma GCC unroll 2
+        CPU_UNROLL
         for (int i = 0; i < vectors; i++)
             value[i] = avx2_load(v + (size_t)j * (size_t)latent + i * 8, n);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+        CPU_UNROLL
+        for (int r = 0; r < rows; r++) {
+            __m256 weight = _mm256_set1_ps(p[r * CPU_KEYS + j]);
+            CPU_UNROLL
             for (int i = 0; i < vectors; i++)
-                sum[r][i] =
-                    _mm256_fmadd_ps(_mm256_set1_ps(p[r * CPU_KEYS + j]), value[i], sum[r][i]);
+                avx2_add_product(&sum[r][i], weight, value[i]);
+        }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CPU_UNROLL
         for (int i = 0; i < vectors; i++)
             avx2_store(acc + (size_t)r * (size_t)latent + i * 8, n, sum[r][i]);
+    }
 }
 
 CPU_TILE void value_rows(int rows, float *acc, const float *c, const float *p, const float *v,

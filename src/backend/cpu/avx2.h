@@ -15,6 +15,11 @@
 // Tile functions take their sizes as arguments and are inlined with constants, so that the loops
 // over rows and panels unroll and the accumulators live in registers.
 #define CPU_TILE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define CPU_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define CPU_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 void cpu_avx2_gemm_bf16(float *y, size_t ldy, const float *x, size_t ldx, int m,
                         const uint16_t *panels, size_t panel_stride, int n_panels, int k_begin,
@@ -51,6 +56,12 @@ static inline void avx2_store(float *at, int n, __m256 value) {
         _mm256_storeu_ps(at, value);
     else
         _mm256_maskstore_ps(at, avx2_head(n), value);
+}
+
+// acc += a * b. With the intrinsic gcc picks forms that overwrite a factor, and then has to spill
+// accumulators of tiles that fit the sixteen registers exactly.
+static inline void avx2_add_product(__m256 *acc, __m256 a, __m256 b) {
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(*acc) : "x"(a), "x"(b));
 }
 
 // 8 bf16 to f32.

@@ -8,52 +8,70 @@ enum { TILE_ROWS = 6, TILE_PANELS = 4, BLOCK_K = 512 };
 
 // Columns ahead of the current ones to ask for: memory latency, and the prefetchers stop at page
 // ends.
-enum { AHEAD_K = 48 };
+enum { AHEAD_K = 512 };
+
+// The even or the odd columns of eight pairs.
+CPU_TILE __m256 widened(const uint16_t *pairs, int odd) {
+    __m256i both = _mm256_load_si256((const __m256i *)pairs);
+    return _mm256_castsi256_ps(odd ? _mm256_and_si256(both, _mm256_set1_epi32((int)0xffff0000u))
+                                   : _mm256_slli_epi32(both, 16));
+}
 
 // next: where the tile after this one begins reading.
 CPU_TILE void tile(int rows, int n_panels, float *y, size_t ldy, const float *x, size_t ldx,
                    const uint16_t *panels, size_t panel_stride, int k_begin, int k_end,
                    int accumulate, const uint16_t *next) {
-    const __m256i high_half = _mm256_set1_epi32((int)0xffff0000u);
     __m256 acc[TILE_ROWS][TILE_PANELS * 2];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CPU_UNROLL
         for (int h = 0; h < n_panels * 2; h++)
             acc[r][h] = accumulate ? _mm256_loadu_ps(y + (size_t)r * ldy + (size_t)h * 8)
                                    : _mm256_setzero_ps();
+    }
     for (int k = k_begin; k < k_end; k += 2) {
         const uint16_t *pair = panels + (size_t)k * CPU_LANES;
-        int k_ahead = k + AHEAD_K;
+        int k_ahead = k + AHEAD_K / n_panels;
         const uint16_t *ahead = k_ahead < k_end ? panels + (size_t)k_ahead * CPU_LANES
                                                 : next + (size_t)(k_ahead - k_end) * CPU_LANES;
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int p = 0; p < n_panels; p++)
-            _mm_prefetch(ahead + (size_t)p * panel_stride, _MM_HINT_T0);
-#pragma GCC unroll 2
+            _mm_prefetch(ahead + (size_t)p * panel_stride, _MM_HINT_T1);
+        CPU_UNROLL
         for (int odd = 0; odd < 2; odd++) {
-            __m256 weight[TILE_PANELS * 2];
-#pragma GCC unroll 8
-            for (int h = 0; h < n_panels * 2; h++) {
-                const uint16_t *at = pair + (size_t)(h / 2) * panel_stride + h % 2 * 16;
-                __m256i both = _mm256_load_si256((const __m256i *)at);
-                weight[h] = _mm256_castsi256_ps(odd ? _mm256_and_si256(both, high_half)
-                                                    : _mm256_slli_epi32(both, 16));
-            }
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                __m256 value = _mm256_set1_ps(x[(size_t)r * ldx + (size_t)(k + odd)]);
-#pragma GCC unroll 8
+            __m256 weight[TILE_PANELS * 2], value[TILE_ROWS];
+            // Whichever are fewer stay in registers.
+            if (rows <= n_panels) {
+                CPU_UNROLL
+                for (int r = 0; r < rows; r++)
+                    value[r] = _mm256_set1_ps(x[(size_t)r * ldx + (size_t)(k + odd)]);
+                CPU_UNROLL
+                for (int h = 0; h < n_panels * 2; h++) {
+                    weight[h] = widened(pair + (size_t)(h / 2) * panel_stride + h % 2 * 16, odd);
+                    CPU_UNROLL
+                    for (int r = 0; r < rows; r++)
+                        avx2_add_product(&acc[r][h], weight[h], value[r]);
+                }
+            } else {
+                CPU_UNROLL
                 for (int h = 0; h < n_panels * 2; h++)
-                    acc[r][h] = _mm256_fmadd_ps(weight[h], value, acc[r][h]);
+                    weight[h] = widened(pair + (size_t)(h / 2) * panel_stride + h % 2 * 16, odd);
+                CPU_UNROLL
+                for (int r = 0; r < rows; r++) {
+                    value[r] = _mm256_set1_ps(x[(size_t)r * ldx + (size_t)(k + odd)]);
+                    CPU_UNROLL
+                    for (int h = 0; h < n_panels * 2; h++)
+                        avx2_add_product(&acc[r][h], weight[h], value[r]);
+                }
             }
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CPU_UNROLL
         for (int h = 0; h < n_panels * 2; h++)
             _mm256_storeu_ps(y + (size_t)r * ldy + (size_t)h * 8, acc[r][h]);
+    }
 }
 
 typedef void (*tile_function)(float *y, size_t ldy, const float *x, size_t ldx,

@@ -6,8 +6,9 @@
 
 enum { GROUP_BYTES = 256, CHUNK_BYTES = 64, CHUNK_K = 8, CHUNKS = 4 };
 
-// INT8: half a panel's group stays in eight registers while the rows pass, their sums in y.
-enum { INT8_ROWS = 8, INT8_BLOCK_K = 2048 };
+// INT8: two sums of pairs per row. The sums over groups lie side by side in memory: rows of y are
+// often whole multiples of 4 KiB apart and share a set of the first-level cache.
+enum { INT8_ROWS = 4, INT8_BLOCK_K = 2048 };
 // f32: for more rows than a tile has, a block of a panel is widened once; 16 KiB of the first-level
 // cache. Accumulators: rows x panels x 2; few rows take several panels, for chains enough to hide
 // the latency of the multiply-adds.
@@ -46,32 +47,55 @@ static inline __m256i broadcast_codes(const int8_t *at) {
     return _mm256_set1_epi32(four);
 }
 
-// Eight output rows (half h of a panel's group) for all rows of x.
-CPU_TILE void int8_half(int rows, float *y, size_t ldy, const cpu_int8_rows *x,
-                        const uint8_t *group, __m256 scale, int g) {
+// sum += term in 16 bits. The compiler would make a tree of such sums, with more terms alive than
+// there are registers.
+static inline void add_pairs(__m256i *sum, __m256i term) {
+    __asm__("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(term));
+}
+
+// A group of a panel for `rows` rows of x, added to acc [rows][16].
+CPU_TILE void int8_group(int rows, float *acc, const cpu_int8_rows *x, const uint8_t *group,
+                         const uint16_t *scales, int g) {
     const __m256i low_nibbles = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    // nibbles[i] faces codes 4i .. 4i + 3 of the group.
-    __m256i nibbles[2 * CHUNKS];
-#pragma GCC unroll 4
+    const int8_t *codes = x->codes + (size_t)g * CPU_GROUP;
+    __m256i pairs[INT8_ROWS][2];
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++)
+        pairs[r][0] = pairs[r][1] = _mm256_setzero_si256();
+    CPU_UNROLL
     for (int c = 0; c < CHUNKS; c++) {
-        __m256i chunk = load_codes(group + c * CHUNK_BYTES);
-        nibbles[2 * c] = _mm256_and_si256(chunk, low_nibbles);
-        nibbles[2 * c + 1] = _mm256_and_si256(_mm256_srli_epi16(chunk, 4), low_nibbles);
+        __m256i low[2], high[2];
+        CPU_UNROLL
+        for (int h = 0; h < 2; h++) {
+            __m256i chunk = load_codes(group + c * CHUNK_BYTES + h * 32);
+            low[h] = _mm256_and_si256(chunk, low_nibbles);
+            high[h] = _mm256_and_si256(_mm256_srli_epi16(chunk, 4), low_nibbles);
+        }
+        CPU_UNROLL
+        for (int r = 0; r < rows; r++) {
+            const int8_t *at = codes + (size_t)r * x->stride_codes + (size_t)c * CHUNK_K;
+            __m256i first = broadcast_codes(at), second = broadcast_codes(at + 4);
+            CPU_UNROLL
+            for (int h = 0; h < 2; h++) {
+                add_pairs(&pairs[r][h], _mm256_maddubs_epi16(low[h], first));
+                add_pairs(&pairs[r][h], _mm256_maddubs_epi16(high[h], second));
+            }
+        }
     }
+    __m256 scale[2] = {load_scales(scales, g, 0), load_scales(scales, g, 1)};
+    CPU_UNROLL
     for (int r = 0; r < rows; r++) {
-        const int8_t *codes = x->codes + (size_t)r * x->stride_codes + (size_t)g * CPU_GROUP;
         size_t at = (size_t)r * x->stride_groups + (size_t)g;
-        __m256i pairs = _mm256_maddubs_epi16(nibbles[0], broadcast_codes(codes));
-#pragma GCC unroll 8
-        for (int i = 1; i < 2 * CHUNKS; i++)
-            pairs = _mm256_add_epi16(
-                pairs, _mm256_maddubs_epi16(nibbles[i], broadcast_codes(codes + 4 * i)));
-        __m256i dot =
-            _mm256_sub_epi32(_mm256_madd_epi16(pairs, ones), _mm256_set1_epi32(x->sums8[at]));
-        __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(x->scales[at]));
-        float *out = y + (size_t)r * ldy;
-        __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), both, _mm256_loadu_ps(out));
-        _mm256_storeu_ps(out, sum);
+        __m256i start = _mm256_set1_epi32(x->sums8[at]);
+        __m256 row_scale = _mm256_set1_ps(x->scales[at]);
+        CPU_UNROLL
+        for (int h = 0; h < 2; h++) {
+            float *out = acc + (size_t)r * CPU_LANES + h * 8;
+            __m256i dot = _mm256_sub_epi32(_mm256_madd_epi16(pairs[r][h], ones), start);
+            __m256 both = _mm256_mul_ps(scale[h], row_scale);
+            __m256 sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), both, _mm256_load_ps(out));
+            _mm256_store_ps(out, sum);
+        }
     }
 }
 
@@ -82,20 +106,33 @@ typedef struct int8_product {
     size_t ldy;
 } int8_product;
 
-// next: where the codes read after this panel's begin.
-static void int8_panel(float *y, size_t ldy, const cpu_int8_rows *x, int rows,
-                       const int4_weights *w, int g_begin, int g_end, const uint8_t *next) {
+// acc [rows][16] += groups [g_begin, g_end). next: where the codes read after this panel's begin.
+CPU_TILE void int8_tile(int rows, float *acc, const cpu_int8_rows *x, const int4_weights *w,
+                        int g_begin, int g_end, const uint8_t *next) {
     for (int g = g_begin; g < g_end; g++) {
         const uint8_t *group = w->codes + (size_t)g * GROUP_BYTES;
         const uint8_t *ahead = g + AHEAD < g_end ? group + AHEAD * GROUP_BYTES
                                                  : next + (size_t)(g + AHEAD - g_end) * GROUP_BYTES;
-#pragma GCC unroll 4
+        CPU_UNROLL
         for (int c = 0; c < CHUNKS; c++)
             _mm_prefetch(ahead + c * CHUNK_BYTES, _MM_HINT_T0);
-        int8_half(rows, y, ldy, x, group, load_scales(w->scales, g, 0), g);
-        int8_half(rows, y + 8, ldy, x, group + 32, load_scales(w->scales, g, 1), g);
+        int8_group(rows, acc, x, group, w->scales, g);
     }
 }
+
+typedef void (*int8_function)(float *acc, const cpu_int8_rows *x, const int4_weights *w,
+                              int g_begin, int g_end, const uint8_t *next);
+
+#define INT8_TILE(rows)                                                                            \
+    static void int8_##rows(float *acc, const cpu_int8_rows *x, const int4_weights *w,             \
+                            int g_begin, int g_end, const uint8_t *next) {                         \
+        int8_tile(rows, acc, x, w, g_begin, g_end, next);                                          \
+    }
+INT8_TILE(1)
+INT8_TILE(2)
+INT8_TILE(3)
+INT8_TILE(4)
+static const int8_function int8_tiles[INT8_ROWS] = {int8_1, int8_2, int8_3, int8_4};
 
 static void int8_part(const void *product, const avx2_part *part) {
     const int8_product *t = product;
@@ -104,15 +141,18 @@ static void int8_part(const void *product, const avx2_part *part) {
     x.scales += (size_t)part->row * x.stride_groups;
     x.sums8 += (size_t)part->row * x.stride_groups;
     for (int p = part->panel; p < part->panel_end; p++) {
+        _Alignas(32) float acc[INT8_ROWS * CPU_LANES] = {0};
         float *y = t->y + (size_t)part->row * t->ldy + (size_t)p * CPU_LANES;
-        if (!part->accumulate)
+        if (part->accumulate)
             for (int r = 0; r < part->rows; r++)
-                memset(y + (size_t)r * t->ldy, 0, CPU_LANES * sizeof *y);
+                memcpy(acc + r * CPU_LANES, y + (size_t)r * t->ldy, CPU_LANES * sizeof *y);
         int4_weights w = weights_from(t->w, p);
         int g = part->k_begin / CPU_GROUP;
-        size_t after = p + 1 < part->panel_end ? w.codes_stride : 0;
-        int8_panel(y, t->ldy, &x, part->rows, &w, g, part->k_end / CPU_GROUP,
-                   w.codes + after + (size_t)g * GROUP_BYTES);
+        const uint8_t *next = p + 1 < part->panel_end ? w.codes + w.codes_stride : w.codes;
+        int8_tiles[part->rows - 1](acc, &x, &w, g, part->k_end / CPU_GROUP,
+                                   next + (size_t)g * GROUP_BYTES);
+        for (int r = 0; r < part->rows; r++)
+            memcpy(y + (size_t)r * t->ldy, acc + r * CPU_LANES, CPU_LANES * sizeof *y);
     }
 }
 
@@ -144,7 +184,7 @@ static void widen_panel(float *wide, const uint8_t *codes, int g_begin, int g_en
     const uint8_t *end = codes + (size_t)g_end * GROUP_BYTES;
     for (const uint8_t *at = codes + (size_t)g_begin * GROUP_BYTES; at < end; at += CHUNK_BYTES) {
         __m256i low = load_codes(at), high = load_codes(at + 32);
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int k = 0; k < CHUNK_K; k++, wide += CPU_LANES) {
             _mm256_store_ps(wide, nibble_values(low, k));
             _mm256_store_ps(wide + 8, nibble_values(high, k));
@@ -152,51 +192,78 @@ static void widen_panel(float *wide, const uint8_t *codes, int g_begin, int g_en
     }
 }
 
-// A group's dot products: dot [rows][n_panels * 2]. widened: the weights are floats at `wide`, of
-// one panel; otherwise they come straight from the codes.
-CPU_TILE void f32_group(int rows, int n_panels, int widened, __m256 dot[F32_ROWS][F32_PANELS * 2],
-                        const float *x, size_t ldx, const uint8_t *codes, size_t codes_stride,
-                        const float *wide) {
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int h = 0; h < n_panels * 2; h++)
-            dot[r][h] = _mm256_setzero_ps();
-    for (int c = 0; c < CHUNKS; c++)
-#pragma GCC unroll 8
-        for (int k = 0; k < CHUNK_K; k++) {
-            __m256 weight[F32_PANELS * 2];
-#pragma GCC unroll 8
-            for (int h = 0; h < n_panels * 2; h++) {
-                const uint8_t *at = codes + (size_t)(h / 2) * codes_stride + c * CHUNK_BYTES;
-                weight[h] = widened ? _mm256_load_ps(wide + (c * CHUNK_K + k) * CPU_LANES + h * 8)
-                                    : nibble_values(load_codes(at + h % 2 * 32), k);
-            }
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++) {
-                __m256 value = _mm256_set1_ps(x[(size_t)r * ldx + (size_t)(c * CHUNK_K + k)]);
-#pragma GCC unroll 8
-                for (int h = 0; h < n_panels * 2; h++)
-                    dot[r][h] = _mm256_fmadd_ps(weight[h], value, dot[r][h]);
-            }
-        }
+// Where a tile's weights of one group are: floats of one panel when the tile is `widened`, codes
+// of several panels otherwise.
+typedef struct f32_weights {
+    const float *wide;    // [32][16]
+    const uint8_t *codes; // [panels][codes_stride]
+    size_t codes_stride;
+} f32_weights;
+
+// Column k of chunk c, half h % 2 of panel h / 2.
+CPU_TILE __m256 f32_weight(const f32_weights *w, int widened, int c, int k, int h) {
+    if (widened)
+        return _mm256_load_ps(w->wide + (c * CHUNK_K + k) * CPU_LANES + h * 8);
+    const uint8_t *chunk = w->codes + (size_t)(h / 2) * w->codes_stride + c * CHUNK_BYTES;
+    return nibble_values(load_codes(chunk + h % 2 * 32), k);
 }
 
-// Groups [g_begin, g_end), added to y. wide: as in f32_group, its first group is g_begin.
+// A group's dot products: dot [rows][n_panels * 2], x [rows][ldx] at the group.
+CPU_TILE void f32_group(int rows, int n_panels, int widened, __m256 dot[F32_ROWS][F32_PANELS * 2],
+                        const float *x, size_t ldx, const f32_weights *w) {
+    CPU_UNROLL
+    for (int r = 0; r < rows; r++) {
+        CPU_UNROLL
+        for (int h = 0; h < n_panels * 2; h++)
+            dot[r][h] = _mm256_setzero_ps();
+    }
+    for (int c = 0; c < CHUNKS; c++) {
+        CPU_UNROLL
+        for (int k = 0; k < CHUNK_K; k++) {
+            const float *column = x + c * CHUNK_K + k;
+            __m256 weight[F32_PANELS * 2], value[F32_ROWS];
+            // Whichever are fewer stay in registers.
+            if (rows <= n_panels) {
+                CPU_UNROLL
+                for (int r = 0; r < rows; r++)
+                    value[r] = _mm256_set1_ps(column[(size_t)r * ldx]);
+                CPU_UNROLL
+                for (int h = 0; h < n_panels * 2; h++) {
+                    weight[h] = f32_weight(w, widened, c, k, h);
+                    CPU_UNROLL
+                    for (int r = 0; r < rows; r++)
+                        avx2_add_product(&dot[r][h], weight[h], value[r]);
+                }
+            } else {
+                CPU_UNROLL
+                for (int h = 0; h < n_panels * 2; h++)
+                    weight[h] = f32_weight(w, widened, c, k, h);
+                CPU_UNROLL
+                for (int r = 0; r < rows; r++) {
+                    value[r] = _mm256_set1_ps(column[(size_t)r * ldx]);
+                    CPU_UNROLL
+                    for (int h = 0; h < n_panels * 2; h++)
+                        avx2_add_product(&dot[r][h], weight[h], value[r]);
+                }
+            }
+        }
+    }
+}
+
+// Groups [g_begin, g_end), added to y. wide [g_end - g_begin][32][16] when `widened`.
 CPU_TILE void f32_tile(int rows, int n_panels, int widened, float *y, size_t ldy, const float *x,
                        size_t ldx, const int4_weights *w, int g_begin, int g_end,
                        const float *wide) {
     for (int g = g_begin; g < g_end; g++) {
-        const uint8_t *codes = w->codes + (size_t)g * GROUP_BYTES;
+        const f32_weights group = {wide, w->codes + (size_t)g * GROUP_BYTES, w->codes_stride};
         __m256 dot[F32_ROWS][F32_PANELS * 2];
-        f32_group(rows, n_panels, widened, dot, x + (size_t)g * CPU_GROUP, ldx, codes,
-                  w->codes_stride, wide);
+        f32_group(rows, n_panels, widened, dot, x + (size_t)g * CPU_GROUP, ldx, &group);
         if (widened)
             wide += CPU_GROUP * CPU_LANES;
-#pragma GCC unroll 8
+        CPU_UNROLL
         for (int h = 0; h < n_panels * 2; h++) {
             __m256 scale = load_scales(w->scales + (size_t)(h / 2) * w->scales_stride, g, h % 2);
-#pragma GCC unroll 8
+            CPU_UNROLL
             for (int r = 0; r < rows; r++) {
                 float *at = y + (size_t)r * ldy + (size_t)h * 8;
                 _mm256_storeu_ps(at, _mm256_fmadd_ps(dot[r][h], scale, _mm256_loadu_ps(at)));
