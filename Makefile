@@ -174,16 +174,20 @@ format: ## clang-format on every C file
 bin_dir := $(DESTDIR)$(PREFIX)/bin
 doc_dir := $(DESTDIR)$(PREFIX)/share/doc/abruzzi
 share_dir := $(DESTDIR)$(PREFIX)/share/abruzzi
+man_page := $(DESTDIR)$(PREFIX)/share/man/man1/abruzzi.1
+completion := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/abruzzi
 models := $(wildcard models/*)
 
 install: $(B)/abruzzi ## into PREFIX=/usr/local, below DESTDIR
 	install -D -m 755 $(B)/abruzzi $(bin_dir)/abruzzi
-	install -d $(doc_dir)
+	install -d $(doc_dir) $(dir $(man_page)) $(dir $(completion))
+	$(B)/abruzzi man >$(man_page)
+	$(B)/abruzzi completion bash >$(completion)
 	install -m 644 README.md LICENSE CHANGELOG.md $(wildcard docs/*.md) $(doc_dir)
 	$(if $(models),install -d $(share_dir)/models && cp -r $(models) $(share_dir)/models/)
 
 uninstall: ## remove what install put there
-	rm -f $(bin_dir)/abruzzi
+	rm -f $(bin_dir)/abruzzi $(man_page) $(completion)
 	rm -rf $(doc_dir) $(share_dir)
 
 clean: ## remove build/ but for the Python environments
