@@ -1,5 +1,6 @@
 // The CPU kernels beside the machine's peaks, measured in the same run: GB/s, GFLOP/s or GOP/s and
-// their share of DRAM reading, float32 FMA or vpdpbusd. Shapes are Kimi K2's.
+// their share of DRAM reading, float32 FMA or INT8 dot products (vpdpbusd; for the level avx2
+// vpmaddubsw and an addition, and 256 bits for both). Shapes are Kimi K2's.
 //
 //     bench/kernels [LEVEL [SECONDS]]     LEVEL as in ABRUZZI_CPU, default the best; SECONDS a case
 //
@@ -336,10 +337,11 @@ int main(int argc, char **argv) {
     if (argc > 2)
         seconds_per_case = strtod(argv[2], NULL);
     peak_read = probe_read_gbs(1);
-    peak_fma = probe_fma_gflops(1);
-    peak_int8 = probe_int8_gops(1);
-    printf("level %s; one thread: read %.1f GB/s, FMA %.1f GFLOP/s, vpdpbusd %.1f GOP/s\n",
-           level->name, peak_read, peak_fma, peak_int8);
+    int avx2 = !strcmp(level->name, "avx2");
+    peak_fma = avx2 ? probe_fma_avx2_gflops(1) : probe_fma_gflops(1);
+    peak_int8 = avx2 ? probe_int8_avx2_gops(1) : probe_int8_gops(1);
+    printf("level %s; one thread: read %.1f GB/s, FMA %.1f GFLOP/s, INT8 %.1f GOP/s\n", level->name,
+           peak_read, peak_fma, peak_int8);
     printf("two threads: read %.1f GB/s\n", probe_read_gbs(2));
     static const int sizes[] = {1, 4, 16, 64, 512};
     int scalar = !strcmp(level->name, "scalar");

@@ -5,6 +5,9 @@
 //     double probe_read_gbs(int threads);      GB/s (1e9), a sum over memory far beyond the caches
 //     double probe_fma_gflops(int threads);    GFLOP/s, two per multiply-add
 //     double probe_int8_gops(int threads);     GOP/s of vpdpbusd, two per multiply-add; 0 without
+//     double probe_fma_avx2_gflops(int threads), probe_int8_avx2_gops(int threads);
+//                                              with 256 bits, INT8 by vpmaddubsw and vpaddw; 0
+//                                              without
 //
 // Header only, so that each bench stays one source file. Vectors are as wide as the CPU has them,
 // by target attributes: the file itself needs no flags.
@@ -193,6 +196,23 @@ PROBE_AVX512 static void probe_int8_avx512(probe_job *job) {
     job->result = (uint64_t)_mm512_reduce_add_epi32(acc[0]);
 }
 
+__attribute__((target("avx2"), unused)) static void probe_int8_avx2(probe_job *job) {
+    __m256i acc[PROBE_CHAINS], a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(1), pairs;
+#pragma GCC unroll 16
+    for (int i = 0; i < PROBE_CHAINS; i++)
+        acc[i] = _mm256_set1_epi32(i);
+    for (long r = 0; r < job->rounds; r++)
+#pragma GCC unroll 16
+        for (int i = 0; i < PROBE_CHAINS; i++)
+            __asm__ volatile("vpmaddubsw %2, %3, %1\n\tvpaddw %1, %0, %0"
+                             : "+x"(acc[i]), "=&x"(pairs)
+                             : "x"(a), "x"(b));
+#pragma GCC unroll 16
+    for (int i = 1; i < PROBE_CHAINS; i++)
+        acc[0] = _mm256_add_epi16(acc[0], acc[i]);
+    job->result = (uint64_t)_mm256_extract_epi64(acc[0], 0);
+}
+
 // Operations per second of `work`, which does `operations` in a round.
 PROBE_UNUSED static double probe_rate(int threads, void (*work)(probe_job *), double operations) {
     threads = probe_threads(threads);
@@ -203,12 +223,22 @@ PROBE_UNUSED static double probe_rate(int threads, void (*work)(probe_job *), do
     return operations * (double)rounds * threads / probe_run(jobs, threads);
 }
 
+PROBE_UNUSED static double probe_fma_avx2_gflops(int threads) {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return 0;
+    return probe_rate(threads, probe_fma_avx2, PROBE_CHAINS * 8 * 2) * 1e-9;
+}
+
+PROBE_UNUSED static double probe_int8_avx2_gops(int threads) {
+    if (!__builtin_cpu_supports("avx2"))
+        return 0;
+    return probe_rate(threads, probe_int8_avx2, PROBE_CHAINS * 32 * 2) * 1e-9;
+}
+
 PROBE_UNUSED static double probe_fma_gflops(int threads) {
     if (probe_has_avx512())
         return probe_rate(threads, probe_fma_avx512, PROBE_CHAINS * 16 * 2) * 1e-9;
-    if (__builtin_cpu_supports("fma"))
-        return probe_rate(threads, probe_fma_avx2, PROBE_CHAINS * 8 * 2) * 1e-9;
-    return 0;
+    return probe_fma_avx2_gflops(threads);
 }
 
 PROBE_UNUSED static double probe_int8_gops(int threads) {
