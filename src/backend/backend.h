@@ -122,7 +122,7 @@ void backend_wait(backend *b, backend_result *result);
 
 void backend_get_stats(const backend *b, backend_stats *out);
 
-// Which kernels run, e.g. "avx512vnni"; for the log.
+// Which kernels run, e.g. "avx512"; for the log.
 const char *backend_describe(const backend *b);
 
 // ---------------------------------------------------------------------------------------------
