@@ -96,6 +96,7 @@ static void take_finish(answer *a, const engine_event *event) {
     static const char *const reasons[] = {
         [ENGINE_FINISH_STOP] = "stop",
         [ENGINE_FINISH_LENGTH] = "length",
+        [ENGINE_FINISH_REPETITION] = "repetition",
         [ENGINE_FINISH_ABORT] = "abort",
         [ENGINE_FINISH_ERROR] = "error",
     };

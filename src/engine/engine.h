@@ -31,6 +31,14 @@ typedef struct engine_options {
     int32_t eos_ids[MODEL_MAX_EOS];
 } engine_options;
 
+// vLLM's repetition_detection: ends a choice when the tail of its output is one pattern of
+// min_pattern..max_pattern ids, at least min_count times in a row. max_pattern 0: off.
+typedef struct engine_repetition {
+    int max_pattern; // at most 8192
+    int min_pattern; // 0 is 1
+    int min_count;   // >= 2
+} engine_repetition;
+
 typedef struct engine_params {
     int n;          // choices, >= 1
     int max_tokens; // >= 1; the engine also stops at max_model_len, and where the pool of blocks
@@ -54,6 +62,7 @@ typedef struct engine_params {
                      // output (the prompt does not count)
     const int32_t *const *bad_words;
     const int *bad_word_lens;
+    engine_repetition repetition_detection;
     uint64_t cache_salt; // prefix-cache blocks are never shared across salts
 } engine_params;
 
@@ -71,6 +80,7 @@ typedef enum {
 typedef enum {
     ENGINE_FINISH_STOP, // EOS or a stop id; the id itself was an event before
     ENGINE_FINISH_LENGTH,
+    ENGINE_FINISH_REPETITION, // repetition_detection
     ENGINE_FINISH_ABORT,
     ENGINE_FINISH_ERROR, // NaN guard (ends all choices), or nothing left to sample; see `error`
 } engine_finish;
@@ -107,7 +117,7 @@ typedef struct engine_stats {
     uint64_t steps, tokens_computed, prompt_tokens, generation_tokens;
     uint64_t prefix_queries, prefix_hits; // tokens
     uint64_t preemptions, nan_guard;
-    uint64_t finished_stop, finished_length, finished_abort, finished_error;
+    uint64_t finished_stop, finished_length, finished_repetition, finished_abort, finished_error;
 } engine_stats;
 
 typedef struct engine engine;

@@ -13,6 +13,9 @@ static void count_finish(engine_stats *stats, engine_finish finish) {
     case ENGINE_FINISH_LENGTH:
         stats->finished_length++;
         return;
+    case ENGINE_FINISH_REPETITION:
+        stats->finished_repetition++;
+        return;
     case ENGINE_FINISH_ABORT:
         stats->finished_abort++;
         return;
@@ -116,12 +119,15 @@ static void handle_sampled(engine *e, engine_seq *s, const backend_output_result
     if (s->first_token_ns == 0)
         s->first_token_ns = base_now_ns();
     e->stats.generation_tokens++;
+    bool repeats = engine_seq_repeats(s);
     if (!push_id(e, s, ENGINE_EVENT_TOKEN, s->n_ids - 1, r->n_logprobs, result))
         engine_request_finish(e, s->request, ENGINE_FINISH_ERROR, no_memory);
     else if (engine_request_stops_at(r, &e->limits.options, id))
         engine_seq_finish(e, s, ENGINE_FINISH_STOP, id, NULL);
     else if (s->n_ids == r->max_ids)
         engine_seq_finish(e, s, ENGINE_FINISH_LENGTH, -1, NULL);
+    else if (repeats)
+        engine_seq_finish(e, s, ENGINE_FINISH_REPETITION, -1, NULL);
 }
 
 static void handle_prompt_output(engine *e, engine_seq *s, const backend_output_result *result) {

@@ -106,6 +106,17 @@ static int check_sampling(const engine_params *p, base_err *err) {
     return 0;
 }
 
+static int check_repetition(const engine_repetition *r, base_err *err) {
+    int rc = check_int("repetition_detection.max_pattern_size", r->max_pattern, 0,
+                       ENGINE_MAX_PATTERN, err);
+    if (rc || r->max_pattern == 0)
+        return rc;
+    if ((rc = check_int("repetition_detection.min_pattern_size", r->min_pattern, 0, r->max_pattern,
+                        err)))
+        return rc;
+    return check_int("repetition_detection.min_count", r->min_count, 2, INT32_MAX, err);
+}
+
 static int check_bad_words(const engine_limits *l, const engine_params *p, base_err *err) {
     int rc = check_int("bad_words", p->n_bad_words, 0, ENGINE_MAX_BAD_WORD_IDS, err);
     int n_ids = 0;
@@ -148,8 +159,8 @@ int engine_params_check(const engine_limits *l, const int32_t *prompt, int n_pro
         (rc = check_int("min_tokens", p->min_tokens, 0, p->max_tokens, err)) ||
         (rc = check_int("logprobs", p->n_logprobs, -1, l->max_logprobs, err)) ||
         (rc = check_int("prompt_logprobs", p->n_prompt_logprobs, -1, l->max_logprobs, err)) ||
-        (rc = check_sampling(p, err)) || (rc = check_lists(l, p, err)) ||
-        (rc = check_prompt(l, prompt, n_prompt, err)))
+        (rc = check_sampling(p, err)) || (rc = check_repetition(&p->repetition_detection, err)) ||
+        (rc = check_lists(l, p, err)) || (rc = check_prompt(l, prompt, n_prompt, err)))
         return rc;
     if (p->n > l->capacity)
         return base_fail(err, BASE_ERR_USAGE,

@@ -103,7 +103,10 @@ static bool create_seqs(engine_request *r, const engine_limits *l, const engine_
     r->ids = base_try_alloc(n * max_ids * sizeof *r->ids);
     r->tables = base_try_alloc(n * max_blocks * sizeof *r->tables);
     r->banned = max_banned ? base_try_alloc(n * max_banned * sizeof *r->banned) : NULL;
-    if (!r->seqs || !r->ids || !r->tables || (max_banned && !r->banned))
+    size_t max_pattern = (size_t)r->repetition.max_pattern;
+    r->runs = max_pattern ? base_try_calloc(n * max_pattern, sizeof *r->runs) : NULL;
+    if (!r->seqs || !r->ids || !r->tables || (max_banned && !r->banned) ||
+        (max_pattern && !r->runs))
         return false;
     backend_sampling sampling = sampling_of(r, p);
     for (size_t i = 0; i < n; i++) {
@@ -113,6 +116,7 @@ static bool create_seqs(engine_request *r, const engine_limits *l, const engine_
         s->ids = r->ids + i * max_ids;
         s->table = r->tables + i * max_blocks;
         s->banned = max_banned ? r->banned + i * max_banned : NULL;
+        s->runs = max_pattern ? r->runs + i * max_pattern : NULL;
         s->owed = i == 0 && r->n_prompt_logprobs >= 0 ? 1 : r->n_prompt;
         s->sampling = sampling;
         s->sampling.choice = (uint32_t)i;
@@ -137,6 +141,7 @@ engine_request *engine_request_create(const engine_limits *l, uint64_t id, const
     r->n_prompt_logprobs = p->n_prompt_logprobs;
     r->ignore_eos = p->ignore_eos;
     r->salt = p->cache_salt;
+    r->repetition = p->repetition_detection;
     r->n_cached = -1;
     r->max_banned = (p->min_tokens > 0 ? l->options.n_eos + p->n_stop_ids : 0) + p->n_bad_words;
     if (!copy_lists(r, l, p) || !create_seqs(r, l, p)) {
@@ -161,6 +166,7 @@ void engine_request_free(engine_request *r) {
     base_free(r->ids);
     base_free(r->tables);
     base_free(r->banned);
+    base_free(r->runs);
     base_free(r);
 }
 
@@ -170,6 +176,24 @@ bool engine_request_stops_at(const engine_request *r, const engine_options *o, i
             return true;
     return r->n_stop_ids > 0 &&
            bsearch(&id, r->stop_ids, (size_t)r->n_stop_ids, sizeof id, compare_ids) != NULL;
+}
+
+// An output ends in `count` times a pattern of `size` ids exactly when each of its last
+// size * (count - 1) ids equals the one `size` before it. Those runs are counted as the ids come,
+// so that an id costs max_pattern comparisons whatever the output looks like.
+bool engine_seq_repeats(engine_seq *s) {
+    const engine_request *r = s->request;
+    int n_output = s->n_ids - r->n_prompt;
+    const int32_t *last = &s->ids[s->n_ids - 1];
+    bool repeats = false;
+    for (int size = 1; size <= r->repetition.max_pattern && size < n_output; size++) {
+        int *run = &s->runs[size - 1];
+        *run = last[0] == last[-size] ? *run + 1 : 0;
+        if (size >= r->repetition.min_pattern &&
+            *run >= (int64_t)size * (r->repetition.min_count - 1))
+            repeats = true;
+    }
+    return repeats && n_output >= r->min_output;
 }
 
 void engine_seq_prepare(engine_seq *s, const engine_options *o) {

@@ -15,6 +15,7 @@
 enum {
     ENGINE_MAX_N = 16384,
     ENGINE_MAX_STOP_IDS = 4096,
+    ENGINE_MAX_PATTERN = 8192,
     ENGINE_MAX_BAD_WORD_IDS = 16384, // over all bad words
 };
 
@@ -58,6 +59,8 @@ typedef struct engine_seq {
     int owed;        // next prompt position whose log-probability is owed; n_prompt: none
     int planned;     // rows in the step being planned
     int32_t *banned; // [request->max_banned]
+    int *runs;       // [request->repetition.max_pattern] of pattern size i + 1: how many of the
+                     // last ids in a row equal the id that stands a pattern before them
     backend_sampling sampling;
     int64_t admitted_ns, first_token_ns; // 0: not yet
     struct engine_seq *prev, *next;      // in the waiting list
@@ -82,7 +85,9 @@ struct engine_request {
     float *bias_values; // [n_bias]
     uint32_t *mask;     // [vocab / 32 rounded up] bitset, or NULL
     int max_banned;
-    engine_seq *seqs;               // [n_choices]
+    engine_seq *seqs; // [n_choices]
+    engine_repetition repetition;
+    int *runs;
     int32_t *ids, *tables, *banned; // what the sequences' arrays are parts of
     engine_request *next;           // in its bucket, or in a list of commands or of the dead
 };
@@ -97,6 +102,9 @@ engine_request *engine_request_create(const engine_limits *l, uint64_t id, const
 void engine_request_free(engine_request *r); // NULL is fine
 
 bool engine_request_stops_at(const engine_request *r, const engine_options *o, int32_t id);
+// To be called once for each id sampled: whether the output now ends in a pattern that the request
+// calls a repetition.
+bool engine_seq_repeats(engine_seq *s);
 // Brings `sampling` up to date: the history, and the ids that cannot come next.
 void engine_seq_prepare(engine_seq *s, const engine_options *o);
 

@@ -256,6 +256,20 @@ static inline void fake_permit(bool *permitted, const engine_options *o, const e
     }
 }
 
+// Whether the output ends in min_count equal patterns of an allowed size, pattern by pattern.
+static inline bool fake_repeats(const engine_repetition *r, const int32_t *output, int n) {
+    for (int size = r->min_pattern > 0 ? r->min_pattern : 1; size <= r->max_pattern; size++) {
+        const int32_t *last = output + n - size;
+        int count = 1;
+        while ((int64_t)size * (count + 1) <= n &&
+               memcmp(last, last - (ptrdiff_t)size * count, (size_t)size * sizeof *last) == 0)
+            count++;
+        if (size <= n && count >= r->min_count)
+            return true;
+    }
+    return false;
+}
+
 static inline fake_expected fake_expect(const engine_options *o, int max_ids, int nan_every,
                                         const int32_t *prompt, int n_prompt, const engine_params *p,
                                         int choice) {
@@ -285,6 +299,10 @@ static inline fake_expected fake_expect(const engine_options *o, int max_ids, in
         x.finish = ENGINE_FINISH_LENGTH;
         x.stop_id = -1;
         if (x.n_output == p->max_tokens || n == max_ids)
+            break;
+        x.finish = ENGINE_FINISH_REPETITION;
+        if (x.n_output >= p->min_tokens &&
+            fake_repeats(&p->repetition_detection, x.output, x.n_output))
             break;
     }
     free(ids);

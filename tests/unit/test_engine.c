@@ -53,6 +53,14 @@ static void test_numbers_out_of_range_are_refused(void **state) {
     EXPECT_INVALID("repetition_penalty", p.repetition = 0);
     EXPECT_INVALID("repetition_penalty", p.repetition = -1);
     EXPECT_INVALID("repetition_penalty", p.repetition = NAN);
+    EXPECT_INVALID("repetition_detection.max_pattern_size",
+                   p.repetition_detection = (engine_repetition){-1, 0, 2});
+    EXPECT_INVALID("repetition_detection.max_pattern_size",
+                   p.repetition_detection = (engine_repetition){ENGINE_MAX_PATTERN + 1, 0, 2});
+    EXPECT_INVALID("repetition_detection.min_pattern_size",
+                   p.repetition_detection = (engine_repetition){3, 4, 2});
+    EXPECT_INVALID("repetition_detection.min_count",
+                   p.repetition_detection = (engine_repetition){3, 1, 1});
     EXPECT_INVALID("logprobs", p.n_logprobs = 6);
     EXPECT_INVALID("logprobs", p.n_logprobs = -2);
     EXPECT_INVALID("prompt_logprobs", p.n_prompt_logprobs = 6);
@@ -248,6 +256,29 @@ static void test_ends(void **state) {
     bench_close(&b);
 }
 
+// Few ids to choose from, so that patterns of many sizes come up by themselves.
+static void test_repetition_detection(void **state) {
+    (void)state;
+    static const int32_t few[3] = {60, 61, 62};
+    bench b = bench_open(default_options());
+    int n_ended = 0, n_full = 0;
+    for (int i = 0; i < 300; i++) {
+        int32_t prompt[3] = {20 + i % 50, 21, 22 + i % 7};
+        engine_params p = allow(few, 1 + i % 3, 60);
+        p.min_tokens = i % 5 == 0 ? 20 : 0;
+        p.repetition_detection =
+            (engine_repetition){.max_pattern = i % 7, .min_pattern = i % 3, .min_count = 2 + i % 4};
+        if (p.repetition_detection.min_pattern > p.repetition_detection.max_pattern)
+            p.repetition_detection.min_pattern = 0;
+        answer a = ask(&b, prompt, 3, &p);
+        assert_expected(&b, &a, prompt, 3, &p, 0);
+        n_ended += a.end.finish == ENGINE_FINISH_REPETITION;
+        n_full += a.end.finish == ENGINE_FINISH_LENGTH;
+    }
+    assert_true(n_ended > 100 && n_full > 20);
+    bench_close(&b);
+}
+
 static void test_bad_words(void **state) {
     (void)state;
     static const int32_t allowed[2] = {5, 6}, five[1] = {5}, sixes[2] = {6, 6};
@@ -431,6 +462,7 @@ int main(void) {
         cmocka_unit_test(test_normalised_sampling),
         cmocka_unit_test(test_bias_is_clamped),
         cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_repetition_detection),
         cmocka_unit_test(test_bad_words),
         cmocka_unit_test(test_logprob_events),
         cmocka_unit_test(test_nan_ends_that_request_only),

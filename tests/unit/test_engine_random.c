@@ -125,6 +125,9 @@ static void random_request(world *w, submitted *s) {
     p->has_seed = true;
     p->seed = (uint64_t)pick(w, 0, 1000);
     p->max_tokens = chance(w, 10) ? INT32_MAX : pick(w, 1, 60);
+    if (chance(w, 20))
+        p->repetition_detection = (engine_repetition){
+            .max_pattern = pick(w, 1, 4), .min_pattern = pick(w, 0, 1), .min_count = pick(w, 2, 3)};
     p->min_tokens = chance(w, 30) ? pick(w, 0, p->max_tokens < 30 ? p->max_tokens : 30) : 0;
     p->ignore_eos = chance(w, 30);
     p->n_logprobs = pick(w, -1, 3);
@@ -267,7 +270,7 @@ static void world_close(world *w) {
     engine_get_stats(w->engine, &stats);
     assert_int_equal(w->n_finished, w->n_accepted_choices);
     assert_int_equal(stats.finished_stop + stats.finished_length + stats.finished_abort +
-                         stats.finished_error,
+                         stats.finished_repetition + stats.finished_error,
                      w->n_finished);
     assert_int_equal(stats.running + stats.waiting, 0);
     assert_int_equal(stats.blocks_free, stats.blocks_total);
