@@ -167,7 +167,7 @@ static void test_neighbours(void **state) {
     int32_t prompt[PROMPT], other[PROMPT];
     fill_prompt(prompt, PROMPT, 1);
     transcript want = alone(&base_setup, prompt, true);
-    for (int n = 1; n <= NEIGHBOURS; n += 2) {
+    for (int n = 1; n <= NEIGHBOURS; n++) {
         setup s = base_setup;
         s.max_batched = n % 4 == 1 ? 40 : 256;
         stack st = stack_open(&s);
