@@ -235,14 +235,8 @@ void cpu_avx2_attn_merge(float *ma, float *la, float *acca, const float *mb, con
     for (int row = 0; row < rows; row++) {
         float *a = acca + (size_t)row * (size_t)latent;
         const float *b = accb + (size_t)row * (size_t)latent;
-        if (lb[row] == 0.0f && mb[row] == -INFINITY)
+        if (cpu_merge_empty(ma + row, la + row, a, mb[row], lb[row], b, latent))
             continue;
-        if (la[row] == 0.0f && ma[row] == -INFINITY) {
-            ma[row] = mb[row];
-            la[row] = lb[row];
-            memcpy(a, b, (size_t)latent * sizeof *a);
-            continue;
-        }
         float top = ma[row] > mb[row] ? ma[row] : mb[row];
         __m256 ca = avx2_exp(_mm256_set1_ps(ma[row] - top));
         __m256 cb = avx2_exp(_mm256_set1_ps(mb[row] - top));

@@ -11,15 +11,7 @@
 
 #include "backend/cpu/exp.h"
 #include "backend/cpu/kernels.h"
-
-// Tile functions take their sizes as arguments and are inlined with constants, so that the loops
-// over rows and panels unroll and the accumulators live in registers.
-#define CPU_TILE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define CPU_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define CPU_UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "backend/cpu/levels.h"
 
 void cpu_avx2_gemm_bf16(float *y, size_t ldy, const float *x, size_t ldx, int m,
                         const uint16_t *panels, size_t panel_stride, int n_panels, int k_begin,

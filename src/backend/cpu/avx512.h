@@ -1,5 +1,5 @@
-// What the AVX-512 files share: their entry points, tile building blocks and the vector
-// exponential. Included only by *_avx512.c, which alone are compiled with the AVX-512 flags.
+// What the AVX-512 files share: their entry points, masks, lane sums and the vector exponential.
+// Included only by *_avx512.c, which alone are compiled with the AVX-512 flags.
 #ifndef BACKEND_CPU_AVX512_H
 #define BACKEND_CPU_AVX512_H
 
@@ -8,15 +8,7 @@
 
 #include "backend/cpu/exp.h"
 #include "backend/cpu/kernels.h"
-
-// Tile functions take their sizes as arguments and are inlined with constants, so that the loops
-// over rows and panels unroll and the accumulators live in registers.
-#define CPU_TILE static inline __attribute__((always_inline))
-#ifdef __clang__
-#define CPU_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define CPU_UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "backend/cpu/levels.h"
 
 void cpu_avx512_gemm_bf16(float *y, size_t ldy, const float *x, size_t ldx, int m,
                           const uint16_t *panels, size_t panel_stride, int n_panels, int k_begin,

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "backend/cpu/exp.h"
+#include "backend/cpu/levels.h"
 #include "base/num.h"
 
 static void gemm_bf16(float *y, size_t ldy, const float *x, size_t ldx, int m,
@@ -218,14 +219,8 @@ static void attn_merge(float *ma, float *la, float *acca, const float *mb, const
     for (int row = 0; row < rows; row++) {
         float *a = acca + (size_t)row * (size_t)latent;
         const float *b = accb + (size_t)row * (size_t)latent;
-        if (lb[row] == 0.0f && mb[row] == -INFINITY)
+        if (cpu_merge_empty(ma + row, la + row, a, mb[row], lb[row], b, latent))
             continue;
-        if (la[row] == 0.0f && ma[row] == -INFINITY) {
-            ma[row] = mb[row];
-            la[row] = lb[row];
-            memcpy(a, b, (size_t)latent * sizeof *a);
-            continue;
-        }
         float top = ma[row] > mb[row] ? ma[row] : mb[row];
         float ca = cpu_exp(ma[row] - top);
         float cb = cpu_exp(mb[row] - top);
