@@ -107,10 +107,10 @@ static void carve_worker(cpu_backend *b, carver *a, cpu_worker *w) {
     const model_config *c = b->config;
     size_t rows = (size_t)b->options.max_rows, latent = (size_t)c->kv_lora_rank;
     size_t rope = (size_t)c->qk_rope_head_dim;
-    // Two phase 1 tiles of all rows, or one head's output of 64 rows.
-    size_t tile = rows * 4 * CPU_TILE_COLS, head = 64 * pad(c->v_head_dim);
+    size_t tile = rows * 2 * CPU_ACT_COLS, head = CPU_HEAD_ROWS * pad(c->v_head_dim);
     w->tile = carve_floats(a, 1, tile > head ? tile : head);
-    w->part_sums = carve_floats(a, MODEL_PARTS * (rows > 128 ? rows : 128), CPU_TILE_COLS);
+    w->part_sums =
+        carve_floats(a, MODEL_PARTS * (rows > CPU_PART_ROWS ? rows : CPU_PART_ROWS), CPU_TILE_COLS);
     w->q = carve_floats(a, CPU_ATTN_ROWS, b->q_stride);
     w->acc = carve_floats(a, 4 * CPU_ATTN_ROWS, latent);
     w->max = carve_floats(a, 4, CPU_ATTN_ROWS);
@@ -239,7 +239,6 @@ int backend_cpu_open(backend **out, const model *m, const backend_options *optio
         return base_fail(err, BASE_ERR_RESOURCE, "%d threads cannot be started", options->threads);
     cpu_backend *b = base_calloc(1, sizeof *b);
     b->base.ops = &cpu_ops;
-    b->model = m;
     b->config = model_get_config(m);
     b->options = *options;
     b->k = kernels;

@@ -14,7 +14,8 @@
 #include "backend/cpu/kernels.h"
 #include "backend/sample/sample.h"
 
-// A weight matrix [rows, cols] as panels of 16 rows (kernels.h).
+// A weight matrix [rows, cols] as panels of 16 rows (kernels.h). The configuration's checks see to
+// it that cols is even.
 typedef struct cpu_matrix {
     model_matrix_kind kind;
     int rows, cols, n_panels; // rows == 0: absent
@@ -84,9 +85,9 @@ typedef struct cpu_group {
 
 // What a worker may scribble on.
 typedef struct cpu_worker {
-    float *tile; // GEMM output tiles, tile_floats
-    size_t tile_floats;
-    float *part_sums; // [MODEL_PARTS][rows][CPU_TILE_COLS] accumulators of a down projection
+    float *tile;      // GEMM output: two of [rows][CPU_ACT_COLS], or [CPU_HEAD_ROWS][v_head]
+    float *part_sums; // [MODEL_PARTS][rows][CPU_TILE_COLS] of a down projection, or of
+                      // CPU_PART_ROWS rows of another sharded one
     float *q;         // attention: [CPU_ATTN_ROWS][q_stride]
     float *acc;       // attention: [4][CPU_ATTN_ROWS][kv_lora]
     float *max, *sum; // attention: [4][CPU_ATTN_ROWS]
@@ -98,13 +99,15 @@ typedef struct cpu_worker {
 enum {
     CPU_TILE_PANELS = 4,
     CPU_TILE_COLS = CPU_TILE_PANELS * CPU_LANES,
-    CPU_ATTN_ROWS = 64, // query rows (tokens x heads) of an attention work item
-    CPU_LOGIT_ROWS = 32 // output rows whose logits exist at the same time
+    CPU_ACT_COLS = 2 * CPU_TILE_COLS, // of an MLP's gate and up tile; a multiple of CPU_GROUP
+    CPU_HEAD_ROWS = 64,               // rows of a work item of one head's absorbed matrix
+    CPU_PART_ROWS = 128,              // rows of a tile whose part sums stay in the L2 cache
+    CPU_ATTN_ROWS = 64,               // query rows (tokens x heads) of an attention work item
+    CPU_LOGIT_ROWS = 32               // output rows whose logits exist at the same time
 };
 
 typedef struct cpu_backend {
     backend base;
-    const model *model;
     const model_config *config;
     backend_options options;
     const cpu_kernels *k;
@@ -166,7 +169,6 @@ typedef struct cpu_backend {
     backend_output_result *results; // [max_outputs]
     int32_t *top_ids;               // [max_outputs][max_logprobs]
     float *top_logprobs;
-    size_t top_bytes;
     int32_t *sampled; // [max_outputs] of the previous step
 
     const backend_plan *plan;

@@ -104,24 +104,22 @@ static void cache_row(void *arg, int row, int worker) {
         ((uint16_t *)to)[i] = base_f32_to_bf16(kv[i]);
 }
 
-// Heads are independent and their matrices small, so a work item is one head times some rows.
-enum { HEAD_ROWS = 64 };
-
-// q_abs = [W_UK^T q_nope | rotated q_rope] for one head.
+// q_abs = [W_UK^T q_nope | rotated q_rope] for one head. Heads are independent and their matrices
+// small, so a work item is one head times CPU_HEAD_ROWS rows.
 static void absorb_item(void *arg, int item, int worker) {
     (void)worker;
     const layer_job *job = arg;
     const cpu_backend *b = job->b;
     int heads = b->config->n_heads, nope = b->config->qk_nope_head_dim;
     int latent = b->config->kv_lora_rank, rope = b->config->qk_rope_head_dim;
-    int head = item % heads, row = item / heads * HEAD_ROWS;
-    int m = job->rows - row < HEAD_ROWS ? job->rows - row : HEAD_ROWS;
+    int head = item % heads, row = item / heads * CPU_HEAD_ROWS;
+    int m = base_min_int(CPU_HEAD_ROWS, job->rows - row);
     const float *q = b->q + (size_t)row * b->q_row_stride + (size_t)head * (nope + rope);
     float *out = b->q_abs + ((size_t)row * heads + head) * b->q_stride;
     const cpu_matrix *w = &job->l->k_up[head];
     // Pad columns of the last panel land where the rotated part goes next.
     cpu_tile_bf16(b, out, heads * b->q_stride, q, b->q_row_stride, m, w, 0, w->n_panels, 0,
-                  w->cols + (w->cols & 1));
+                  w->cols);
     for (int i = 0; i < m; i++)
         rotate(out + (size_t)i * heads * b->q_stride + latent,
                q + (size_t)i * b->q_row_stride + nope, b->rope_cs + (size_t)(row + i) * rope, rope);
@@ -132,13 +130,13 @@ static void unabsorb_item(void *arg, int item, int worker) {
     const layer_job *job = arg;
     const cpu_backend *b = job->b;
     int heads = b->config->n_heads, latent = b->config->kv_lora_rank, v = b->config->v_head_dim;
-    int head = item % heads, row = item / heads * HEAD_ROWS;
-    int m = job->rows - row < HEAD_ROWS ? job->rows - row : HEAD_ROWS;
+    int head = item % heads, row = item / heads * CPU_HEAD_ROWS;
+    int m = base_min_int(CPU_HEAD_ROWS, job->rows - row);
     const cpu_matrix *w = &job->l->v_up[head];
     size_t ldt = (size_t)w->n_panels * CPU_LANES;
     float *tile = b->workers[worker].tile;
     cpu_tile_bf16(b, tile, ldt, b->o_lat + ((size_t)row * heads + head) * latent,
-                  (size_t)heads * latent, m, w, 0, w->n_panels, 0, w->cols + (w->cols & 1));
+                  (size_t)heads * latent, m, w, 0, w->n_panels, 0, w->cols);
     for (int i = 0; i < m; i++)
         memcpy(b->attn_out + ((size_t)(row + i) * heads + head) * v, tile + (size_t)i * ldt,
                (size_t)v * sizeof(float));
@@ -148,7 +146,7 @@ static void attention_add(cpu_backend *b, int layer, int rows) {
     const model_config *c = b->config;
     const cpu_layer *l = &b->weights.layers[layer];
     size_t hidden = (size_t)c->hidden_size;
-    int head_items = (rows + HEAD_ROWS - 1) / HEAD_ROWS * c->n_heads;
+    int head_items = base_ceil_div(rows, CPU_HEAD_ROWS) * c->n_heads;
     layer_job job = {.b = b, .l = l, .layer = layer, .rows = rows};
 
     norm(b, b->x, b->x_stride, b->h, hidden, rows, l->input_norm, c->hidden_size, c->rms_norm_eps);
@@ -198,7 +196,7 @@ static void output_sample_row(void *arg, int i, int worker) {
 static void outputs(cpu_backend *b, const backend_plan *plan) {
     for (int first = 0; first < plan->n_outputs; first += CPU_LOGIT_ROWS) {
         output_job job = {.b = b, .first = first};
-        int n = plan->n_outputs - first < CPU_LOGIT_ROWS ? plan->n_outputs - first : CPU_LOGIT_ROWS;
+        int n = base_min_int(CPU_LOGIT_ROWS, plan->n_outputs - first);
         base_pool_run(b->pool, n, output_norm_row, &job);
         cpu_linear(b, b->logits, b->logits_stride, b->out_x, b->x_stride, n, &b->weights.lm_head);
         base_pool_run(b->pool, n, output_sample_row, &job);

@@ -32,7 +32,7 @@ static void linear_item(void *arg, int item, int worker) {
     cpu_tile_bf16(job->b, job->y + (size_t)row * job->ldy + (size_t)panel * CPU_LANES, job->ldy,
                   job->x + (size_t)row * job->ldx, job->ldx,
                   base_min_int(job->m_tile, job->m - row), job->w, panel, n_panels, 0,
-                  job->w->cols + (job->w->cols & 1));
+                  job->w->cols);
 }
 
 void cpu_linear(cpu_backend *b, float *y, size_t ldy, const float *x, size_t ldx, int m,
@@ -81,6 +81,6 @@ void cpu_linear_parts_add(cpu_backend *b, float *h, const float *x, size_t ldx, 
                       .m = m,
                       .w = w,
                       .bounds = bounds};
-    choose_tiles(&job, b->n_workers, 128); // the part sums of a tile stay in the L2 cache
+    choose_tiles(&job, b->n_workers, CPU_PART_ROWS);
     base_pool_run(b->pool, job.n_tiles * base_ceil_div(m, job.m_tile), parts_item, &job);
 }

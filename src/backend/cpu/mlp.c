@@ -10,8 +10,6 @@
 #include "backend/cpu/cpu.h"
 #include <string.h>
 
-enum { ACT_TILE = 2 * CPU_TILE_COLS }; // intermediate columns of a phase 1 item, a multiple of 32
-
 typedef struct mlp_job {
     cpu_backend *b;
     const cpu_layer *layer;
@@ -22,15 +20,15 @@ typedef struct mlp_job {
     int expert_bounds[MODEL_PARTS + 1], shared_bounds[MODEL_PARTS + 1];
 } mlp_job;
 
-// y [m][ACT_TILE] = W[tile] x for f32 activations, INT4 or BF16 weights, whole reduction.
+// y [m][CPU_ACT_COLS] = W[tile] x for f32 activations, INT4 or BF16 weights, whole reduction.
 static void tile_f32(const cpu_backend *b, float *y, const float *x, size_t ldx, int m,
                      const cpu_matrix *w, int panel, int n_panels) {
     if (w->kind == MODEL_MATRIX_BF16) {
-        cpu_tile_bf16(b, y, ACT_TILE, x, ldx, m, w, panel, n_panels, 0, w->cols + (w->cols & 1));
+        cpu_tile_bf16(b, y, CPU_ACT_COLS, x, ldx, m, w, panel, n_panels, 0, w->cols);
         return;
     }
     size_t codes = cpu_int4_panel_bytes(w->cols), scales = cpu_int4_panel_scales(w->cols);
-    b->k->gemm_int4_f32(y, ACT_TILE, x, ldx, m, w->codes + (size_t)panel * codes, codes,
+    b->k->gemm_int4_f32(y, CPU_ACT_COLS, x, ldx, m, w->codes + (size_t)panel * codes, codes,
                         w->scales + (size_t)panel * scales, scales, n_panels, 0, w->cols, 0);
 }
 
@@ -84,21 +82,21 @@ static void expert_act_tile(const mlp_job *job, int group, int tile, float *scra
     const cpu_backend *b = job->b;
     const cpu_group *g = &b->groups[group];
     const cpu_mlp *e = job->experts[group];
-    int col = tile * ACT_TILE, cols = base_min_int(ACT_TILE, job->expert_inter - col);
+    int col = tile * CPU_ACT_COLS, cols = base_min_int(CPU_ACT_COLS, job->expert_inter - col);
     int panel = col / CPU_LANES, n_panels = base_ceil_div(cols, CPU_LANES);
-    float *gate = scratch, *up = scratch + (size_t)g->count * ACT_TILE;
+    float *gate = scratch, *up = scratch + (size_t)g->count * CPU_ACT_COLS;
     if (b->int8_experts) {
         const cpu_int8_rows x = cpu_int8_at(&b->gathered8, g->first);
-        tile_int8(b, gate, ACT_TILE, &x, g->count, &e->gate, panel, n_panels, 0, e->gate.cols);
-        tile_int8(b, up, ACT_TILE, &x, g->count, &e->up, panel, n_panels, 0, e->up.cols);
+        tile_int8(b, gate, CPU_ACT_COLS, &x, g->count, &e->gate, panel, n_panels, 0, e->gate.cols);
+        tile_int8(b, up, CPU_ACT_COLS, &x, g->count, &e->up, panel, n_panels, 0, e->up.cols);
     } else {
         const float *x = b->gathered + (size_t)g->first * b->x_stride;
         tile_f32(b, gate, x, b->x_stride, g->count, &e->gate, panel, n_panels);
         tile_f32(b, up, x, b->x_stride, g->count, &e->up, panel, n_panels);
     }
     for (int i = 0; i < g->count; i++) {
-        float *y = gate + (size_t)i * ACT_TILE;
-        b->k->silu_mul(y, y, up + (size_t)i * ACT_TILE, cols);
+        float *y = gate + (size_t)i * CPU_ACT_COLS;
+        b->k->silu_mul(y, y, up + (size_t)i * CPU_ACT_COLS, cols);
         int at = g->first + i;
         if (b->int8_experts) {
             quantize_into(b, &b->act8, at, col, y, cols);
@@ -112,14 +110,14 @@ static void expert_act_tile(const mlp_job *job, int group, int tile, float *scra
 static void shared_act_tile(const mlp_job *job, int tile, float *scratch) {
     const cpu_backend *b = job->b;
     const cpu_mlp *s = &job->layer->mlp;
-    int col = tile * ACT_TILE, cols = base_min_int(ACT_TILE, s->gate.rows - col);
+    int col = tile * CPU_ACT_COLS, cols = base_min_int(CPU_ACT_COLS, s->gate.rows - col);
     int panel = col / CPU_LANES, n_panels = base_ceil_div(cols, CPU_LANES);
-    float *gate = scratch, *up = scratch + (size_t)job->rows * ACT_TILE;
+    float *gate = scratch, *up = scratch + (size_t)job->rows * CPU_ACT_COLS;
     tile_f32(b, gate, b->x, b->x_stride, job->rows, &s->gate, panel, n_panels);
     tile_f32(b, up, b->x, b->x_stride, job->rows, &s->up, panel, n_panels);
     for (int i = 0; i < job->rows; i++)
         b->k->silu_mul(b->mlp_act + (size_t)i * b->mlp_act_stride + col,
-                       gate + (size_t)i * ACT_TILE, up + (size_t)i * ACT_TILE, cols);
+                       gate + (size_t)i * CPU_ACT_COLS, up + (size_t)i * CPU_ACT_COLS, cols);
 }
 
 static void act_item(void *arg, int item, int worker) {
@@ -208,7 +206,7 @@ void cpu_mlp_add(cpu_backend *b, int layer, int rows) {
         cpu_route(b, layer, rows);
         job.n_groups = b->n_groups;
         job.expert_inter = c->moe_intermediate_size;
-        job.expert_tiles = base_ceil_div(job.expert_inter, ACT_TILE);
+        job.expert_tiles = base_ceil_div(job.expert_inter, CPU_ACT_COLS);
         model_part_bounds(job.expert_inter, CPU_GROUP, job.expert_bounds);
         for (int g = 0; g < b->n_groups; g++) {
             job.experts[g] = cpu_expert_acquire(b, layer, b->groups[g].expert);
@@ -221,7 +219,7 @@ void cpu_mlp_add(cpu_backend *b, int layer, int rows) {
         base_pool_run(b->pool, rows * c->n_experts_per_tok, gather_row, &job);
     }
     if (l->mlp.gate.rows > 0) {
-        job.shared_tiles = base_ceil_div(l->mlp.gate.rows, ACT_TILE);
+        job.shared_tiles = base_ceil_div(l->mlp.gate.rows, CPU_ACT_COLS);
         model_part_bounds(l->mlp.down.cols, CPU_GROUP, job.shared_bounds);
     }
     base_pool_run(b->pool, job.n_groups * job.expert_tiles + job.shared_tiles, act_item, &job);
