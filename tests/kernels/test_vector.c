@@ -166,6 +166,24 @@ static void test_elementwise_against_float64(void **state) {
     }
 }
 
+// Finite values whose squares overflow must not come out as zeros.
+static void test_rmsnorm_overflow(void **state) {
+    (void)state;
+    enum { N = 37 };
+    float x[N], weight[N], y[N];
+    for (int i = 0; i < N; i++)
+        x[i] = weight[i] = 1.0f;
+    for (int i = 0; check_level(i); i++) {
+        x[5] = 1e18f;
+        check_level(i)->rmsnorm(y, x, weight, N, 1e-5f);
+        assert_true(fabsf(y[5] - sqrtf((float)N)) < 1e-3f);
+        x[5] = 1e20f;
+        check_level(i)->rmsnorm(y, x, weight, N, 1e-5f);
+        for (int j = 0; j < N; j++)
+            assert_true(isnan(y[j]));
+    }
+}
+
 static void quantize_groups_agree(const float *x, int k) {
     size_t groups = (size_t)(k / CPU_GROUP);
     int8_t *codes[2] = {check_alloc((size_t)k), check_alloc((size_t)k)};
@@ -299,6 +317,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_exp_levels_agree),
         cmocka_unit_test(test_elementwise_levels_agree),
         cmocka_unit_test(test_elementwise_against_float64),
+        cmocka_unit_test(test_rmsnorm_overflow),
         cmocka_unit_test(test_quantize_levels_agree),
         cmocka_unit_test(test_quantize_properties),
         cmocka_unit_test(test_quantize_specials),

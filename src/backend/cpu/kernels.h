@@ -77,7 +77,8 @@ typedef struct cpu_kernels {
 
     // y = x * (1 / sqrt(mean(x^2) + eps)) * weight. The sum of squares: 16 lanes, lane i takes
     // elements i, i + 16, ... by fma ascending (a short tail as zeros); the lanes are added in the
-    // stride tree 8, 4, 2, 1. mean = sum / n, then 1 / sqrtf, all f32. y may be x.
+    // stride tree 8, 4, 2, 1. mean = sum / n, then 1 / sqrtf, all f32; a mean that overflowed makes
+    // the whole row NaN, so that it reaches the logits and is caught there. y may be x.
     void (*rmsnorm)(float *y, const float *x, const float *weight, int n, float eps);
 
     // y = silu(g) * u, silu(g) = g / (1 + exp(-g)) with the table's own exp. y may be g.

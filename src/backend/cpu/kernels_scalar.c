@@ -128,8 +128,7 @@ static void rmsnorm(float *y, const float *x, const float *weight, int n, float 
     float lanes[CPU_LANES] = {0};
     for (int i = 0; i < n; i++)
         lanes[i % CPU_LANES] = fmaf(x[i], x[i], lanes[i % CPU_LANES]);
-    float mean = tree_sum(lanes) / (float)n;
-    float factor = 1.0f / sqrtf(mean + eps);
+    float factor = cpu_rmsnorm_factor(tree_sum(lanes), n, eps);
     for (int i = 0; i < n; i++)
         y[i] = x[i] * factor * weight[i];
 }

@@ -17,6 +17,13 @@
 #define CPU_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// What rmsnorm multiplies by. Squares add up to infinity from values of some 1e19 on: one over that
+// would be 0, and a wrong row of zeros nothing could tell from a right one.
+static inline float cpu_rmsnorm_factor(float squares, int n, float eps) {
+    float mean = squares / (float)n;
+    return isinf(mean) ? NAN : 1.0f / sqrtf(mean + eps);
+}
+
 // A row's part of attn_merge where one side is empty and the other is taken as it is: a [latent] is
 // then done. False when both have something.
 static inline bool cpu_merge_empty(float *ma, float *la, float *a, float mb, float lb,

@@ -71,8 +71,7 @@ static void rmsnorm(float *y, const float *x, const float *weight, int n, float 
         __m256 second = avx2_load(x + i + 8, n - i - 8);
         high = _mm256_fmadd_ps(second, second, high);
     }
-    float mean = avx2_tree_sum(low, high) / (float)n;
-    __m256 factor = _mm256_set1_ps(1.0f / sqrtf(mean + eps));
+    __m256 factor = _mm256_set1_ps(cpu_rmsnorm_factor(avx2_tree_sum(low, high), n, eps));
     for (i = 0; i < n; i += 8) {
         __m256 scaled = _mm256_mul_ps(avx2_load(x + i, n - i), factor);
         avx2_store(y + i, n - i, _mm256_mul_ps(scaled, avx2_load(weight + i, n - i)));

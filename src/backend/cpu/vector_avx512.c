@@ -34,8 +34,7 @@ static void rmsnorm(float *y, const float *x, const float *weight, int n, float 
         __m512 value = _mm512_maskz_loadu_ps(avx512_head(n - i), x + i);
         squares = _mm512_fmadd_ps(value, value, squares);
     }
-    float mean = avx512_tree_sum(squares) / (float)n;
-    __m512 factor = _mm512_set1_ps(1.0f / sqrtf(mean + eps));
+    __m512 factor = _mm512_set1_ps(cpu_rmsnorm_factor(avx512_tree_sum(squares), n, eps));
     for (int i = 0; i < n; i += 16) {
         __mmask16 head = avx512_head(n - i);
         __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(head, x + i), factor);
