@@ -77,10 +77,10 @@ static void choose(cpu_backend *b, const float *bias, const float *score, float 
                    int worker) {
     const model_config *c = b->config;
     int n = c->n_routed_experts, k = c->n_experts_per_tok;
-    // A NaN would compare false everywhere and leave slots unfilled; it still reaches the logits
-    // through the weight.
+    // A NaN would compare false everywhere and leave slots unfilled. As the best of all it is
+    // chosen and reaches the logits through the weight.
     for (int e = 0; e < n; e++)
-        choice[e] = isnan(score[e]) ? 0.0f : score[e] + bias[e];
+        choice[e] = isnan(score[e]) ? INFINITY : score[e] + bias[e];
     if (c->n_group > 1)
         mask_groups(c, choice, choice + n);
     for (int e = 0; e < n; e++)
