@@ -15,7 +15,7 @@ const unsigned char *token_cut(const unsigned char *p, const unsigned char *end,
         return end; // the usual text is too short for any cut
     unsigned kind = 0;
     size_t run = 0;
-    while (p<end && * chars_left> 0) {
+    while (p < end && *chars_left != 0) {
         unsigned bits;
         int len = token_class_read(p, end, &bits);
         bits &= TOKEN_PYSPACE;
