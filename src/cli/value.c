@@ -48,10 +48,13 @@ static int fail_number(const cli_row *row, const char *text, const char *what, b
     return rc;
 }
 
-static int fail_range(const cli_row *row, const char *text, const char *what, base_err *err) {
-    if (row->high >= 0x1p53)
-        return base_fail(err, BASE_ERR_USAGE, "%s: %s is less than %.17g", what, text, row->low);
-    return base_fail(err, BASE_ERR_USAGE, "%s: %s is not between %.17g and %.17g", what, text,
+static int fail_range(const cli_row *row, double number, const char *text, const char *what,
+                      base_err *err) {
+    if (row->high >= 0x1p53) // so much that only one end is worth telling
+        return base_fail(err, BASE_ERR_USAGE, "%s: %s is %s than %.0f", what, text,
+                         number < row->low ? "less" : "more",
+                         number < row->low ? row->low : row->high);
+    return base_fail(err, BASE_ERR_USAGE, "%s: %s is not between %.10g and %.10g", what, text,
                      row->low, row->high);
 }
 
@@ -110,7 +113,7 @@ static int parse_integer(cli_value *value, const cli_row *row, const char *text,
     if (!ok)
         return fail_number(row, text, what, err);
     if ((double)n < row->low || (double)n > row->high)
-        return fail_range(row, text, what, err);
+        return fail_range(row, (double)n, text, what, err);
     value->integer = n;
     return 0;
 }
@@ -121,7 +124,7 @@ static int parse_float(cli_value *value, const cli_row *row, const char *text, c
     if (!base_parse_f64(text, -INFINITY, INFINITY, &x))
         return fail_number(row, text, what, err);
     if (x < row->low || x > row->high)
-        return fail_range(row, text, what, err);
+        return fail_range(row, x, text, what, err);
     value->number = x;
     return 0;
 }
@@ -135,7 +138,8 @@ static int parse_ids(cli_value *value, const cli_row *row, const char *text, con
         if (next != NULL)
             *next++ = '\0';
         p += strspn(p, " ");
-        p[strcspn(p, " ")] = '\0';
+        for (size_t len = strlen(p); len > 0 && p[len - 1] == ' '; len--)
+            p[len - 1] = '\0';
         int64_t id;
         if (!base_parse_i64(p, (int64_t)row->low, (int64_t)row->high, &id))
             rc = base_fail(err, BASE_ERR_USAGE, "%s: '%s' is not a token id", what, p);

@@ -293,6 +293,7 @@ static void test_ranges(void **unused) {
     REFUSED("--numerics: 'exact|fast' is not one of exact, fast", "--numerics", "exact|fast");
     REFUSED("--stop-token-ids: '1001' is not a token id", "--stop-token-ids", "1,1001");
     REFUSED("--stop-token-ids: '' is not a token id", "--stop-token-ids", "1,");
+    REFUSED("--stop-token-ids: '1 2' is not a token id", "--stop-token-ids", "1 2");
     REFUSED("--stop-token-ids: '-1' is not a token id", "--stop-token-ids=-1");
     cli_options *o = PARSE("--seed", "9223372036854775807");
     assert_int_equal(cli_int(o, "seed"), INT64_MAX);
