@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -238,12 +239,25 @@ static uint64_t file_bytes(const synthesis *s) {
     return bytes;
 }
 
-static int write_checkpoint(const char *dir, const synthesis *s, const model_synth_options *options,
-                            base_err *err) {
+// A second synthesis would remove the files of the first one. -1: somebody else is at it, or the
+// directory cannot be opened. The lock ends with the descriptor; a file system without locks does
+// without.
+static int lock_dir(const char *dir, base_err *err) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        fail_path(dir, "cannot open directory", err);
+    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        base_fail(err, BASE_ERR_RESOURCE, "%s: another synthesis is writing there", dir);
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static int write_locked(const char *dir, const synthesis *s, const model_synth_options *options,
+                        base_err *err) {
     uint64_t reclaimable = 0;
-    int code = make_dir(dir, err);
-    if (!code)
-        code = check_dir(dir, &reclaimable, err);
+    int code = check_dir(dir, &reclaimable, err);
     if (!code)
         code = check_space(dir, file_bytes(s) + spare_bytes, reclaimable, err);
     if (!code)
@@ -251,9 +265,21 @@ static int write_checkpoint(const char *dir, const synthesis *s, const model_syn
     if (code)
         return code;
     code = write_all(dir, s, options, err);
+    if (code) // half a checkpoint is of no use and may be what fills the disk
+        remove_own_files(dir, NULL);
+    return code;
+}
+
+static int write_checkpoint(const char *dir, const synthesis *s, const model_synth_options *options,
+                            base_err *err) {
+    int code = make_dir(dir, err);
     if (code)
-        remove_own_files(dir,
-                         NULL); // half a checkpoint is of no use and may be what fills the disk
+        return code;
+    int lock = lock_dir(dir, err);
+    if (lock < 0)
+        return BASE_ERR_RESOURCE;
+    code = write_locked(dir, s, options, err);
+    close(lock);
     return code;
 }
 

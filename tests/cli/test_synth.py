@@ -1,8 +1,10 @@
 """abruzzi synth: checkpoints read back by a parser that shares nothing with the program."""
 
 import base64
+import fcntl
 import hashlib
 import json
+import os
 import re
 import subprocess
 
@@ -326,3 +328,18 @@ def test_foreign_directory(abruzzi, tmp_path):
 def test_missing_tokenizer(abruzzi, tmp_path):
     done = run_synth(abruzzi, tmp_path / "m", "--preset", "tiny", "--tokenizer", tmp_path / "none")
     assert done.returncode == 65 and "none" in done.stderr
+
+
+def test_two_at_once_are_one_too_many(abruzzi, tmp_path):
+    out = synth(abruzzi, tmp_path / "out")
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    folder = os.open(out, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as a synthesis that is still writing holds it
+    done = run_synth(abruzzi, out, "--seed", 2)
+    assert done.returncode == 71
+    assert done.stderr == f"abruzzi synth: {out}: another synthesis is writing there\n"
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    os.close(folder)
+    synth(abruzzi, out, "--seed", 2)
+    shard = "model-00001-of-000005.safetensors"
+    assert (out / shard).read_bytes() != before[shard]
