@@ -97,6 +97,7 @@ static void take_finish(answer *a, const engine_event *event) {
         [ENGINE_FINISH_STOP] = "stop",
         [ENGINE_FINISH_LENGTH] = "length",
         [ENGINE_FINISH_REPETITION] = "repetition",
+        [ENGINE_FINISH_REPETITION] = "repetition",
         [ENGINE_FINISH_ABORT] = "abort",
         [ENGINE_FINISH_ERROR] = "error",
     };
