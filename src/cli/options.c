@@ -193,7 +193,7 @@ static int take_flag(cli_options *o, int n, char *const *args, int *at, base_err
             return base_fail(err, BASE_ERR_USAGE, "%s needs a value", what);
         text = args[++*at];
     }
-    value->given = true;
+    value->flagged = value->given = true;
     return cli_value_parse(value, row, text, what, err);
 }
 
@@ -329,6 +329,10 @@ bool cli_has(const cli_options *o, const char *name) {
 
 bool cli_given(const cli_options *o, const char *name) {
     return o->values[find_row(o, name)].given;
+}
+
+bool cli_flagged(const cli_options *o, const char *name) {
+    return o->values[find_row(o, name)].flagged;
 }
 
 bool cli_bool(const cli_options *o, const char *name) {

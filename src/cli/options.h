@@ -72,8 +72,9 @@ void cli_options_free(cli_options *o); // NULL is fine
 
 // The values; `name` must be a row of the command, of a fitting type (anything else is a bug and
 // aborts). Values that were not given and have no default are false, 0, NULL or empty.
-bool cli_has(const cli_options *o, const char *name);   // given, or has a default
-bool cli_given(const cli_options *o, const char *name); // by flag or environment
+bool cli_has(const cli_options *o, const char *name);     // given, or has a default
+bool cli_given(const cli_options *o, const char *name);   // by flag or environment
+bool cli_flagged(const cli_options *o, const char *name); // by flag
 bool cli_bool(const cli_options *o, const char *name);
 int64_t cli_int(const cli_options *o, const char *name); // INT and COUNT; a word reads as -1
 double cli_float(const cli_options *o, const char *name);
@@ -103,7 +104,7 @@ void cli_row_variable(const cli_row *row, base_str *out);
 // A value's text (value.c), shared by flags and environment.
 
 typedef struct cli_value {
-    bool given, present;
+    bool flagged, given, present;
     bool flag;         // BOOL
     int64_t integer;   // INT, COUNT
     double number;     // FLOAT

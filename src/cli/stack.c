@@ -5,7 +5,7 @@ int cli_model_argument(const cli_options *o, const char **out, base_err *err) {
     const char *argument = cli_argument(o, 0), *flag = cli_string(o, "model");
     if (argument == NULL && flag == NULL)
         return base_fail(err, BASE_ERR_USAGE, "no model given: a directory or a hub id");
-    if (argument != NULL && cli_given(o, "model") && strcmp(argument, flag) != 0)
+    if (argument != NULL && cli_flagged(o, "model") && strcmp(argument, flag) != 0)
         return base_fail(err, BASE_ERR_USAGE, "two models given: %s and --model %s", argument,
                          flag);
     *out = argument != NULL ? argument : flag;
