@@ -263,8 +263,9 @@ static int answer_text(complete *c, const char *text, size_t len, base_err *err)
 // ---------------------------------------------------------------------------------------------
 // Lines from standard input
 
-// True for a line; false at the end of input or after Ctrl-C.
-static bool read_line(const complete *c, char **line, size_t *cap, size_t *len) {
+// True for a line; false at the end of input, after Ctrl-C, or when reading failed: then `error`
+// has errno.
+static bool read_line(const complete *c, char **line, size_t *cap, size_t *len, int *error) {
     if (!c->json) {
         fputs("> ", stdout);
         fflush(stdout);
@@ -272,6 +273,7 @@ static bool read_line(const complete *c, char **line, size_t *cap, size_t *len) 
     interrupted = 0;
     catch_interrupts(0);
     ssize_t n = getline(line, cap, stdin);
+    *error = errno;
     catch_interrupts(SA_RESTART);
     if (n < 0) {
         if (!c->json)
@@ -288,8 +290,8 @@ static int answer_lines(complete *c, base_err *err) {
         printf("Using model: %s\n", model_dir(c->stack.model));
     char *line = NULL;
     size_t cap = 0, len = 0;
-    int rc = 0;
-    while (rc == 0 && read_line(c, &line, &cap, &len)) {
+    int rc = 0, error = 0;
+    while (rc == 0 && read_line(c, &line, &cap, &len, &error)) {
         if (len == 0)
             continue;
         rc = answer_text(c, line, len, err);
@@ -301,6 +303,8 @@ static int answer_lines(complete *c, base_err *err) {
         }
     }
     free(line);
+    if (rc == 0 && ferror(stdin) && !interrupted)
+        rc = base_fail(err, BASE_ERR_RESOURCE, "standard input: %s", strerror(error));
     return rc;
 }
 

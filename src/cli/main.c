@@ -1,8 +1,11 @@
 // abruzzi: finds the command, parses its flags, runs it, reports what went wrong.
 #include "cli/cli.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int print(const base_str *text) {
     fwrite(text->data, 1, text->len, stdout);
@@ -61,7 +64,19 @@ static int dispatch(int argc, char **argv, const cli_command **command, base_err
     return run(*command, argc - 2, argv + 2, err);
 }
 
+// A standard stream that the caller closed would become the number of the next file opened: a
+// shard's bytes would be read as prompts, messages written into a checkpoint. It is opened the
+// wrong way round instead, so that using it fails as it would have.
+static void hold_standard_streams(void) {
+    static const int wrong_way[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", wrong_way[fd]) != fd)
+            exit(BASE_ERR_RESOURCE); // there may be nowhere to say so
+    }
+}
+
 int main(int argc, char **argv) {
+    hold_standard_streams();
     base_err err = {0};
     const cli_command *command = NULL;
     int rc = dispatch(argc, argv, &command, &err);

@@ -125,6 +125,41 @@ def test_environment(call, tiny):
     assert "ABRUZZI_BLOCK_SIZE: 'many' is not an integer" in err
 
 
+def test_an_argument_wins_over_the_environment(call, tiny):
+    call("complete", tiny, "-q", "x", "--max-tokens=1", ABRUZZI_MODEL="/nowhere")
+    _, err = call("complete", tiny, "--model=/nowhere", "-q", "x", status=64)
+    assert "two models given" in err
+
+
+def test_closed_standard_streams(abruzzi, env, tiny, tmp_path):
+    """The next file that is opened must not take the number of a closed stream."""
+
+    def run(*args, closed):
+        return subprocess.run(
+            ["sh", "-c", f'exec "$0" "$@" {closed}', abruzzi, *args],
+            capture_output=True, env=env, timeout=120,
+        )
+
+    done = run("complete", tiny, "--log-level=error", "--max-tokens=1", closed="<&-")
+    assert done.returncode == 71
+    assert done.stderr == b"abruzzi complete: standard input: Bad file descriptor\n"
+    done = run("complete", tiny, "-q", "x", "--log-level=error", "--max-tokens=1", closed=">&-")
+    assert done.returncode == 71
+    assert done.stderr.startswith(b"abruzzi: standard output: ")
+    done = run("synth", tmp_path / "out", "--log-level=debug", closed="<&- >&- 2>&-")
+    assert done.returncode == 0
+    assert run("verify", tmp_path / "out", closed="").returncode == 0
+
+
+def test_unreadable_standard_input(abruzzi, env, tiny):
+    folder = os.open("/", os.O_RDONLY)
+    done = subprocess.run([abruzzi, "complete", tiny, "--log-level=error"], stdin=folder,
+                          capture_output=True, env=env, timeout=120)
+    os.close(folder)
+    assert done.returncode == 71
+    assert done.stderr == b"abruzzi complete: standard input: Is a directory\n"
+
+
 def test_full_disk(abruzzi, env):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([abruzzi, "--help"], stdout=full, stderr=subprocess.PIPE, env=env)
@@ -423,6 +458,7 @@ def test_requests_the_engine_refuses(call, tiny):
     for args, field in [
         (["--prompt-ids", "999999"], "prompt"),
         (["-q", "x", "--stop-token-ids", "999999"], "stop_token_ids"),
+        (["-q", "x", f"--kv-cache-memory-bytes={2**60 + 1024}"], f"more than {2**60}$"),
         (["-q", "x", "--min-tokens=5", "--max-tokens=4"], "min_tokens"),
         (["-q", "x" * 2000, "--max-model-len=64"], "prompt"),
         (["-q", "x", "--temperature=0", "--n=2"], "--n"),
