@@ -97,7 +97,6 @@ static void take_finish(answer *a, const engine_event *event) {
         [ENGINE_FINISH_STOP] = "stop",
         [ENGINE_FINISH_LENGTH] = "length",
         [ENGINE_FINISH_REPETITION] = "repetition",
-        [ENGINE_FINISH_REPETITION] = "repetition",
         [ENGINE_FINISH_ABORT] = "abort",
         [ENGINE_FINISH_ERROR] = "error",
     };

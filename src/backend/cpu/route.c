@@ -7,7 +7,8 @@
 typedef struct route_job {
     cpu_backend *b;
     const float *bias;
-    int *trace; // [rows][top_k] of this layer; NULL when normal
+    const int *forced; // [rows][top_k] of this layer: taken instead of choosing; else NULL
+    int *traced;       // [rows][top_k] of this layer: what was chosen is kept here; else NULL
 } route_job;
 
 // Masks the choices of all groups but the topk_group best to 0, as the model's own code does; a
@@ -117,13 +118,12 @@ static void route_row(void *arg, int row, int worker) {
         score[e] = 1.0f / (1.0f + score[e]);
 
     int *chosen = b->slot_expert + (size_t)row * k;
-    int *trace = job->trace ? job->trace + (size_t)row * k : NULL;
-    if (b->route_mode == CPU_ROUTE_FORCED)
-        memcpy(chosen, trace, k * sizeof *chosen);
+    if (job->forced)
+        memcpy(chosen, job->forced + (size_t)row * k, k * sizeof *chosen);
     else
         choose(b, job->bias, score, score + n, chosen, worker);
-    if (b->route_mode == CPU_ROUTE_TRACED)
-        memcpy(trace, chosen, k * sizeof *chosen);
+    if (job->traced)
+        memcpy(job->traced + (size_t)row * k, chosen, k * sizeof *chosen);
     weigh(b->config, score, chosen, b->slot_weight + (size_t)row * k);
 }
 
@@ -152,9 +152,11 @@ static void group_rows(cpu_backend *b, int rows) {
 
 void cpu_route(cpu_backend *b, int layer, int rows) {
     route_job job = {.b = b, .bias = b->weights.layers[layer].router_bias};
-    if (b->route_mode != CPU_ROUTE_NORMAL)
-        job.trace = b->route_trace +
-                    (size_t)layer * b->options.max_rows * (size_t)b->config->n_experts_per_tok;
+    size_t first = (size_t)layer * b->options.max_rows * (size_t)b->config->n_experts_per_tok;
+    if (b->route_mode == CPU_ROUTE_FORCED)
+        job.forced = b->route_trace + first;
+    else if (b->route_mode == CPU_ROUTE_TRACED)
+        job.traced = b->route_trace + first;
     base_pool_run(b->pool, rows, route_row, &job);
     group_rows(b, rows);
 }
