@@ -6,6 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+#ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
+#define poison(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
+#define unpoison(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
+#else
+#define poison(p, bytes) ((void)(p), (void)(bytes))
+#define unpoison(p, bytes) ((void)(p), (void)(bytes))
+#endif
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -89,6 +104,13 @@ void *base_big_alloc(size_t bytes) {
 }
 
 void base_big_free(void *p, size_t bytes) {
-    if (p != NULL)
-        munmap(p, base_round_up(bytes > 0 ? bytes : 1, HUGE_PAGE));
+    if (p == NULL)
+        return;
+    size_t rounded = base_round_up(bytes > 0 ? bytes : 1, HUGE_PAGE);
+    unpoison(p, rounded); // or whatever is mapped here next is taken for a guard
+    munmap(p, rounded);
+}
+
+void base_big_guard(void *p, size_t bytes) {
+    poison(p, bytes);
 }

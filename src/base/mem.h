@@ -21,5 +21,8 @@ void *base_try_realloc(void *p, size_t bytes);
 // touched lazily. NULL when refused. The caller passes the same size to base_big_free.
 void *base_big_alloc(size_t bytes);
 void base_big_free(void *p, size_t bytes);
+// Between the parts of such an allocation: under AddressSanitizer touching these bytes is an error,
+// as it could not find otherwise; else this does nothing.
+void base_big_guard(void *p, size_t bytes);
 
 #endif

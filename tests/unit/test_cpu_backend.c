@@ -119,9 +119,9 @@ static backend_options usual_options(const checkpoint *c) {
                              .block_size = BLOCK,
                              .n_blocks = N_BLOCKS,
                              .interleave = 1,
-                             .max_rows = MAX_SEQS * N_IDS,
+                             .max_rows = N_IDS, // steps of one whole sequence fill all buffers
                              .max_seqs = MAX_SEQS,
-                             .max_outputs = MAX_SEQS * N_IDS,
+                             .max_outputs = N_IDS,
                              .max_logprobs = c->vocab,
                              .max_model_len = N_IDS};
 }
@@ -172,8 +172,8 @@ static void keep(sequence *s, int position, const backend_output_result *r) {
 
 // The next rows[i] rows of each sequence in one step; sequences without rows are not in it.
 static void step(backend *b, sequence *const *sequences, const int *rows, int n) {
-    static int32_t ids[MAX_SEQS * N_IDS];
-    static backend_output outputs[MAX_SEQS * N_IDS];
+    static int32_t ids[N_IDS];
+    static backend_output outputs[N_IDS];
     backend_seq seqs[MAX_SEQS];
     backend_plan plan = {.ids = ids, .seqs = seqs, .outputs = outputs};
     for (int i = 0; i < n; i++) {

@@ -14,8 +14,10 @@ typedef struct carver {
 } carver;
 
 static void *carve(carver *a, size_t count, size_t size) {
-    void *p = a->base ? a->base + a->used : NULL;
-    a->used += base_round_up(count * size, 64);
+    uint8_t *p = a->base ? a->base + a->used : NULL;
+    a->used += cpu_part_bytes(count * size);
+    if (p)
+        base_big_guard(p + count * size, cpu_part_bytes(count * size) - count * size);
     return p;
 }
 

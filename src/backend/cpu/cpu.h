@@ -106,6 +106,11 @@ enum {
     CPU_LOGIT_ROWS = 32               // output rows whose logits exist at the same time
 };
 
+// What a part of an arena takes: parts begin at cache lines and end in a guard.
+static inline size_t cpu_part_bytes(size_t bytes) {
+    return base_round_up(bytes, 64) + 64;
+}
+
 typedef struct cpu_backend {
     backend base;
     const model_config *config;

@@ -36,8 +36,10 @@ typedef struct loader {
 } loader;
 
 static void *take(loader *l, size_t bytes) {
-    void *p = l->base ? l->base + l->used : NULL;
-    l->used += base_round_up(bytes, 64);
+    uint8_t *p = l->base ? l->base + l->used : NULL;
+    l->used += cpu_part_bytes(bytes);
+    if (p)
+        base_big_guard(p + bytes, cpu_part_bytes(bytes) - bytes);
     return p;
 }
 
