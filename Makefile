@@ -28,7 +28,7 @@ CFLAGS := -std=c17 $(if $(DEBUG),-O0 -g3,-O3 -g) -ffp-contract=off -fno-math-err
           -fstack-protector-strong $(warnings)
 CPPFLAGS := -Isrc -D_GNU_SOURCE -DABRUZZI_VERSION='"$(VERSION)"'
 LDFLAGS := -pthread -Wl,-z,relro,-z,now
-LDLIBS := -ljansson -lcrypto -lxxhash -lm
+LDLIBS := -ljansson -lssl -lcrypto -lcurl -lyaml -ledit -lxxhash -lm
 
 ifeq ($(SAN),address)
 CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1

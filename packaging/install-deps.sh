@@ -3,7 +3,7 @@
 # usage: packaging/install-deps.sh [build] [test] [check]     (no argument: all of them)
 set -eu
 
-build='gcc libc6-dev libjansson-dev libssl-dev libxxhash-dev'
+build='gcc libc6-dev libjansson-dev libssl-dev libxxhash-dev libcurl4-openssl-dev libyaml-dev libedit-dev'
 test='libcmocka-dev libpcre2-dev groff-base python3 python3-venv ca-certificates'
 check='clang libclang-rt-14-dev llvm clang-format clang-tidy cppcheck python3'
 

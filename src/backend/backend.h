@@ -47,6 +47,7 @@ typedef struct backend_sampling {
     const float *bias_values;
     int n_banned;
     const int32_t *banned; // [n_banned] ids that cannot be sampled (bad words, min_tokens)
+    int script;            // of backend_open_replay; other backends ignore it
     const uint32_t *mask;  // bitset over the vocabulary, 1 = allowed; NULL: all (constraints,
                            // allowed_token_ids)
 } backend_sampling;
@@ -83,6 +84,8 @@ typedef enum {
     BACKEND_OUTPUT_OK,
     BACKEND_OUTPUT_NAN,   // logits were not finite: the sequence must end with an error
     BACKEND_OUTPUT_EMPTY, // masks and bans left no id that can be sampled
+    BACKEND_OUTPUT_LATER, // no id yet: the row must be planned again, after hold_ns
+    BACKEND_OUTPUT_END,   // there is no further id: the sequence ends as at its length
 } backend_status;
 
 typedef struct backend_output_result {
@@ -93,6 +96,9 @@ typedef struct backend_output_result {
     int n_top;              // most likely ids, descending, ties by lower id
     const int32_t *top_ids; // [n_top]; valid until the next submit
     const float *top_logprobs;
+    int64_t hold_ns; // the sequence is not to be planned again before this long from now
+    int n_more;      // further ids of this step, in order; their own n_more is 0
+    const struct backend_output_result *more; // [n_more]; valid until the next submit
 } backend_output_result;
 
 typedef struct backend_result {
@@ -114,6 +120,23 @@ typedef struct backend backend;
 int backend_open(backend **out, const char *name, const model *m, const backend_options *options,
                  base_err *err);
 void backend_close(backend *b); // NULL is fine
+
+// What a sequence is to say instead of what a model would. Ids beyond the last chunk's count come
+// in chunks of that size.
+typedef struct backend_script {
+    const int32_t *ids; // [n_ids] the output
+    int n_ids;
+    const int *chunks; // [n_chunks] ids of step 1, of step 2, ...; each >= 1. None: one a step
+    int n_chunks;
+    int64_t prefill_ns; // before the first step
+    int64_t step_ns;    // of each step
+} backend_script;
+
+// A backend that computes nothing and plays scripts: output i of a sequence is id i of the script
+// that its backend_sampling names, with probability 1. Scripts must outlive it. Of the options only
+// the limits matter; nothing is allocated for weights or cache. An error is BASE_ERR_USAGE.
+int backend_open_replay(backend **out, const backend_script *scripts, int n_scripts,
+                        const model_config *config, const backend_options *options, base_err *err);
 
 // One step: submit fixes the plan (its arrays must stay unchanged until wait returns), wait returns
 // the result. Plans the backend cannot run (limits, ids, positions) are bugs of the engine: abort.

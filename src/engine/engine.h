@@ -63,6 +63,7 @@ typedef struct engine_params {
     const int32_t *const *bad_words;
     const int *bad_word_lens;
     engine_repetition repetition_detection;
+    int script;          // which script a replaying backend plays; others ignore it
     uint64_t cache_salt; // prefix-cache blocks are never shared across salts
 } engine_params;
 
@@ -117,6 +118,7 @@ typedef struct engine_stats {
     uint64_t steps, tokens_computed, prompt_tokens, generation_tokens;
     uint64_t prefix_queries, prefix_hits; // tokens
     uint64_t preemptions, nan_guard;
+    int64_t last_progress_ns; // base_now_ns when a step last ended, or work last began
     uint64_t finished_stop, finished_length, finished_repetition, finished_abort, finished_error;
 } engine_stats;
 

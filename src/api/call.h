@@ -1,0 +1,51 @@
+// A request as the server understood it: everything that completing and chatting need, and nothing
+// of the connection it came over. Made by any thread (api_call_parse_*), used by one I/O thread.
+#ifndef API_CALL_H
+#define API_CALL_H
+
+#include "api/api.h"
+#include "api/error.h"
+
+typedef enum { API_COMPLETION, API_CHAT } api_kind;
+
+typedef struct api_prompt {
+    base_ids ids;
+    base_str text; // as rendered, control tokens by name; empty when the prompt came as ids and
+                   // nobody needs its text
+} api_prompt;
+
+typedef struct api_call {
+    api_kind kind;
+    char id[128];         // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"
+    int64_t created;      // seconds since 1970
+    const char *model;    // the served name that was asked for; one of api_options.served_names
+    api_prompt *prompts;  // [n_prompts]; the engine gets one request of params.n choices for each
+    int n_prompts;        // choice i of prompt p has index p * params.n + i
+    engine_params params; // its lists point into the four fields at the end
+
+    bool stream, include_usage, continuous_usage;
+    bool echo;
+    bool discard_output; // max_tokens 0 with echo: one token is made and not shown
+    char **stops;        // [n_stops] stop strings, owned
+    size_t *stop_lens;
+    int n_stops;
+    bool include_stop, skip_special;
+    bool logprobs;        // log-probabilities are shown: params.n_logprobs of them for each token
+    bool prompt_logprobs; // params.n_prompt_logprobs (echo with logprobs asks for them, too)
+    bool show_prompt_logprobs; // the request's own prompt_logprobs: as a field of the reply
+    bool return_token_ids, tokens_as_ids; // tokens_as_ids: "token_id:N" for token strings
+    bool include_reasoning;
+
+    base_ids lists; // all id lists of params, one after the other
+    float *bias_values;
+    const int32_t **bad_words;
+    int *bad_word_lens;
+} api_call;
+
+// `body` is the request's body, `request_id` the X-Request-Id header or a fresh one (checked
+// already). Returns 0 and a call the caller frees, or the status in `error`.
+int api_call_parse(api_call **out, api_kind kind, const api_options *o, const char *body,
+                   size_t len, const char *request_id, api_error *error);
+void api_call_free(api_call *c); // NULL is fine
+
+#endif
