@@ -15,7 +15,8 @@
 
 typedef struct chat_format chat_format; // the control tokens of a vocabulary; immutable
 
-// BASE_ERR_MODEL when the tokenizer lacks a control token the template needs; named.
+// BASE_ERR_MODEL when the tokenizer lacks a control token the template needs; named. The vocabulary
+// must outlive the format.
 int chat_format_create(chat_format **out, const token_vocab *vocab, base_err *err);
 void chat_format_free(chat_format *f); // NULL is fine
 
@@ -29,7 +30,7 @@ typedef struct chat_tool_call {
 } chat_tool_call;
 
 typedef struct chat_message {
-    chat_slice role, name;   // name absent: the role stands in its place
+    chat_slice role, name;   // name absent or empty: the role stands in its place
     const chat_slice *parts; // [n_parts] texts, joined without anything between; content null: 0
     int n_parts;
     chat_slice reasoning; // of an assistant; absent is empty
@@ -55,8 +56,8 @@ int chat_render(const chat_format *f, const chat_conversation *c, unsigned flags
 
 // ---------------------------------------------------------------------------------------------
 // The output, one automaton on ids for a choice. Pieces of a field put together are the field;
-// every byte is in one field, markers are in none (but in CHAT_CONTENT when `reasoning` is off:
-// raw text).
+// every byte is in one field; think and tool markers are in none (but in CHAT_CONTENT when
+// `reasoning` is off: raw text). A thought ends at the first </think>, or where a tool call begins.
 
 typedef enum { CHAT_REASONING, CHAT_CONTENT, CHAT_N_FIELDS } chat_field;
 
@@ -75,8 +76,8 @@ void chat_output_free(chat_output *o); // NULL is fine
 // returned; nothing may have been appended.
 chat_field chat_output_push(chat_output *o, int32_t id, base_str *text);
 chat_field chat_output_end(chat_output *o, base_str *text); // what an incomplete character left
-bool chat_output_thought(const chat_output *o);             // a thought was begun and ended
-int chat_output_reasoning_tokens(const chat_output *o);     // ids so far up to and with its end
+bool chat_output_thought(const chat_output *o); // there was a thought, maybe empty, and it ended
+int chat_output_reasoning_tokens(const chat_output *o); // ids so far up to and with its end
 
 // Ids that may not be sampled while no tools are declared; valid as long as the format.
 const int32_t *chat_tool_markers(const chat_format *f, int *n);
