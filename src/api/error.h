@@ -14,7 +14,8 @@ typedef struct api_error {
 
 // Fills `e` and returns `status`. The type follows from the status (vllm.md 1.5): 400
 // BadRequestError, 401 AuthenticationError, 404 NotFoundError, 422 UnprocessableEntityError, 429
-// RateLimitError, 501 NotImplementedError, 503 ServiceUnavailableError, else InternalServerError.
+// RateLimitError, 501 NotImplementedError, 503 ServiceUnavailableError, any other 4xx
+// BadRequestError, else InternalServerError.
 int api_fail(api_error *e, int status, const char *param, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
