@@ -10,15 +10,16 @@ typedef enum { API_COMPLETION, API_CHAT } api_kind;
 
 typedef struct api_prompt {
     base_ids ids;
-    base_str text; // as rendered, control tokens by name; empty when the prompt came as ids and
-                   // nobody needs its text
+    base_str text; // as rendered, control tokens by name; only when echo, a replay or
+                   // api_options.log_requests needs it, else empty
+    int script;    // of this prompt: goes into params.script when it is submitted
 } api_prompt;
 
 typedef struct api_call {
     api_kind kind;
     char id[128];         // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"
     int64_t created;      // seconds since 1970
-    const char *model;    // the served name that was asked for; one of api_options.served_names
+    const char *model;    // as the reply says it: the first of api_options.served_names
     api_prompt *prompts;  // [n_prompts]; the engine gets one request of params.n choices for each
     int n_prompts;        // choice i of prompt p has index p * params.n + i
     engine_params params; // its lists point into the four fields at the end
