@@ -6,7 +6,19 @@
 // There are n_threads I/O threads, each with its own epoll loop. A connection, and with it an
 // exchange (one request and its reply), lives on one of them: every function below that takes an
 // http_exchange must be called on that thread, that is from inside a callback. Another thread makes
-// itself heard with http_server_wake.
+// itself heard with http_server_wake. Thread 0 accepts, and gives each connection to the thread
+// that has the fewest. The threads block all signals.
+//
+// A client that goes away is noticed at once, whether its request streams, waits or is silent. TCP
+// cannot tell a client that closed from one that only said it will send no more (a half-close:
+// shutdown(SHUT_WR), `nc -N`). The rule: a half-closed client gets every reply that on_head or
+// on_request give before they return; a request that has to wait is treated as gone. (Clients of
+// language models cancel by closing, and a cancelled request must not go on to compute.)
+//
+// A second request on a connection waits until the first reply is written. Memory of a connection:
+// under 1 KiB when idle (plain TCP; TLS some 10 KiB more), max_head_bytes while a head is read,
+// max_body_bytes with a body, 32 KiB of requests sent ahead, and in the write queue max_write_bytes
+// or, if that is more, the one reply or event that met an empty queue.
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -27,7 +39,7 @@ typedef struct http_handler {
     void *arg;
     // The head of a request is there. True: read the body, on_request will follow. False: a reply
     // has been given by http_respond; a body the client may still send is not waited for. No user
-    // data may be set before on_request.
+    // data may be set before on_request, and on_request may never come.
     bool (*on_head)(void *arg, http_exchange *x);
     // The whole request is there. The exchange must be ended, now or later, by http_respond or
     // http_stream_end.
@@ -37,14 +49,18 @@ typedef struct http_handler {
     void (*on_gone)(void *arg, http_exchange *x);
     // Somebody called http_server_wake for this thread; several calls may become one.
     void (*on_wake)(void *arg, int thread);
+    // The server itself refuses a request: malformed, too large, too slow. Fills the body of the
+    // reply, which is sent as application/json. NULL: text/plain with the reason. Any I/O thread.
+    void (*on_error)(void *arg, int status, const char *reason, base_str *body);
 } http_handler;
 
 typedef struct http_limits {
-    int max_connections;    // beyond that the newest is closed at once
+    int max_connections;    // beyond that the newest is closed at once; also bounded by the limit
+                            // of file descriptors (raised to the hard one) less 64
     size_t max_head_bytes;  // request line and headers; 431 beyond
     int max_headers;        // 431 beyond
     size_t max_body_bytes;  // 413 beyond
-    size_t max_write_bytes; // queued for a client that does not read; it is dropped beyond
+    size_t max_write_bytes; // queued of a stream the client does not read; it is dropped beyond
     int head_timeout_ms;    // from the first byte of a request to the end of its head; 408
     int body_timeout_ms;    // between two reads of a body; 408
     int min_body_rate;      // bytes/s over a whole body; 408 below it after 10 s; 0: none
@@ -54,7 +70,7 @@ typedef struct http_limits {
 } http_limits;
 
 typedef struct http_options {
-    const char *host;               // numeric address or name; NULL: no TCP
+    const char *host;               // numeric address or name (all its addresses); NULL: no TCP
     int port;                       // 0: any free one
     const char *uds;                // path of a unix socket, made with mode 0600; NULL: none
     const char *certfile, *keyfile; // PEM; both or none. TLS is for TCP only
@@ -70,13 +86,14 @@ void http_limits_init(http_limits *limits); // the defaults
 // replaced, any other file is not.
 int http_server_start(http_server **out, const http_options *options, base_err *err);
 int http_server_port(const http_server *s); // of TCP; 0 when there is none
-// From any thread, also from signal handlers' threads; never blocks.
+// From any thread, also from signal handlers; never blocks.
 void http_server_wake(http_server *s, int thread);
-// From now on every reply carries "Connection: close" and idle connections are closed. New ones are
-// still served. Any thread.
+// From now on every reply carries "Connection: close" and idle connections are closed (those that
+// have not sent a request yet after one second). New ones are still served. Any thread.
 void http_server_drain(http_server *s);
 // Stops accepting, calls on_gone for what is left, joins the threads, removes the unix socket.
-// Replies whose exchange has ended are first written out, for at most `flush_ms`.
+// Replies whose exchange has ended are first written out, for at most `flush_ms`. During this
+// on_wake is not called any more; http_server_wake may be called until it returns.
 void http_server_stop(http_server *s, int flush_ms); // NULL is fine
 int http_server_connections(const http_server *s);   // open ones; any thread
 
@@ -101,7 +118,8 @@ void *http_data(const http_exchange *x);
 // The reply. After http_respond and http_stream_end `x` is invalid.
 
 // `headers`: further header lines, each ending in "\r\n", or NULL. Content-Length is added, and
-// Content-Type when not NULL. A reply to HEAD keeps the headers and drops the body.
+// Content-Type when not NULL. A reply to HEAD keeps the headers and drops the body. What a client
+// sent may be part of neither text unless it was checked for control characters.
 void http_respond(http_exchange *x, int status, const char *content_type, const char *headers,
                   const void *body, size_t len);
 // 200, text/event-stream, chunked (for HTTP/1.0 clients: until the connection closes).
