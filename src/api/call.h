@@ -17,7 +17,7 @@ typedef struct api_prompt {
 
 typedef struct api_call {
     api_kind kind;
-    char id[128];         // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"
+    char id[144];         // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"; REQUESTID has up to 128
     int64_t created;      // seconds since 1970
     const char *model;    // as the reply says it: the first of api_options.served_names
     api_prompt *prompts;  // [n_prompts]; the engine gets one request of params.n choices for each
