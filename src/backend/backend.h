@@ -4,7 +4,8 @@
 // and log-probabilities, never whole logits. It must never know about requests or text.
 //
 // backend/reference is the formula in float64, backend/cpu the fast one; backend/sample turns a row
-// of logits into an id for both. A folder never includes another one's headers, but for sample.
+// of logits into an id for both; backend/replay plays scripts. A folder never includes another
+// one's headers, but for sample.
 #ifndef BACKEND_BACKEND_H
 #define BACKEND_BACKEND_H
 
@@ -48,6 +49,7 @@ typedef struct backend_sampling {
     int n_banned;
     const int32_t *banned; // [n_banned] ids that cannot be sampled (bad words, min_tokens)
     int script;            // of backend_open_replay; other backends ignore it
+    int n_later;           // how many times in a row the sequence's output has been LATER
     const uint32_t *mask;  // bitset over the vocabulary, 1 = allowed; NULL: all (constraints,
                            // allowed_token_ids)
 } backend_sampling;
@@ -84,7 +86,8 @@ typedef enum {
     BACKEND_OUTPUT_OK,
     BACKEND_OUTPUT_NAN,   // logits were not finite: the sequence must end with an error
     BACKEND_OUTPUT_EMPTY, // masks and bans left no id that can be sampled
-    BACKEND_OUTPUT_LATER, // no id yet: the row must be planned again, after hold_ns
+    BACKEND_OUTPUT_LATER, // no id yet: the row must be planned again, after hold_ns; not of a
+                          // prompt's row, whose `sample` is NULL
     BACKEND_OUTPUT_END,   // there is no further id: the sequence ends as at its length
 } backend_status;
 
@@ -96,8 +99,12 @@ typedef struct backend_output_result {
     int n_top;              // most likely ids, descending, ties by lower id
     const int32_t *top_ids; // [n_top]; valid until the next submit
     const float *top_logprobs;
-    int64_t hold_ns; // the sequence is not to be planned again before this long from now
-    int n_more;      // further ids of this step, in order; their own n_more is 0
+    // The sequence is not to be planned again before this long after the moment for which this step
+    // was due: the end of the last hold, or now if there was none.
+    int64_t hold_ns;
+    // Further ids of this step, in order, as results with status OK of which only id, logprob, rank
+    // and top ones count. The engine takes no more top ids than were asked for.
+    int n_more;
     const struct backend_output_result *more; // [n_more]; valid until the next submit
 } backend_output_result;
 
@@ -122,7 +129,9 @@ int backend_open(backend **out, const char *name, const model *m, const backend_
 void backend_close(backend *b); // NULL is fine
 
 // What a sequence is to say instead of what a model would. Ids beyond the last chunk's count come
-// in chunks of that size.
+// in chunks of that size. The first chunk is due prefill_ns + step_ns after its prompt has been
+// computed, each other one step_ns after the one before was due; the end comes with the last one.
+// Choices but the first find the prompt computed: their first chunk is due after step_ns.
 typedef struct backend_script {
     const int32_t *ids; // [n_ids] the output
     int n_ids;
@@ -133,8 +142,11 @@ typedef struct backend_script {
 } backend_script;
 
 // A backend that computes nothing and plays scripts: output i of a sequence is id i of the script
-// that its backend_sampling names, with probability 1. Scripts must outlive it. Of the options only
-// the limits matter; nothing is allocated for weights or cache. An error is BASE_ERR_USAGE.
+// that its backend_sampling names, with probability 1: log-probability 0, rank 1, and never more
+// than itself among the most likely. The same goes for the ids of prompts. Temperature, masks, bans
+// and all else of the sampling are ignored. Scripts must outlive it; their ids must be of the
+// vocabulary, chunks at least 1, times in [0, 10^15]. Of the options only the limits matter;
+// nothing is allocated for weights or cache. An error is BASE_ERR_USAGE.
 int backend_open_replay(backend **out, const backend_script *scripts, int n_scripts,
                         const model_config *config, const backend_options *options, base_err *err);
 

@@ -118,7 +118,9 @@ typedef struct engine_stats {
     uint64_t steps, tokens_computed, prompt_tokens, generation_tokens;
     uint64_t prefix_queries, prefix_hits; // tokens
     uint64_t preemptions, nan_guard;
-    int64_t last_progress_ns; // base_now_ns when a step last ended, or work last began
+    // base_now_ns when a step last ended, work last began after idleness, or the engine last waited
+    // for a hold to end. Means something only while running + waiting > 0.
+    int64_t last_progress_ns;
     uint64_t finished_stop, finished_length, finished_repetition, finished_abort, finished_error;
 } engine_stats;
 
@@ -128,7 +130,7 @@ typedef struct engine engine;
 int engine_options_check(const engine_options *options, base_err *err);
 // `b` must outlive the engine. Options must match the backend's, and have passed the check above.
 // ABRUZZI_FAULTS=1 with NAN_AT_STEP=k makes the outputs of step k count as NaN (steps count from
-// 1), with SLOW_STEP_MS=t each step takes at least t ms.
+// 1), with SLOW_STEP_MS=t each step takes at least t ms, with STALL_RANK=0 no step ever ends.
 engine *engine_create(backend *b, const engine_options *options);
 void engine_destroy(engine *e); // NULL is fine; unfinished requests vanish without events
 
@@ -141,7 +143,9 @@ engine_submit_status engine_submit(engine *e, uint64_t id, const int32_t *prompt
 // Ends a request in any state; its choices get ENGINE_FINISH_ABORT. Unknown ids are ignored.
 void engine_abort(engine *e, uint64_t id);
 
-// Runs one step if there is work. Returns false when there was none.
+// Runs one step if there is work, and returns false when there was none. While the backend holds
+// every sequence (backend_output_result.hold_ns) it sleeps first; a signal ends that sleep, and the
+// call returns true without a step.
 bool engine_step(engine *e);
 // Takes the next event; false when there is none. The caller frees it.
 bool engine_next_event(engine *e, engine_event *out);
@@ -153,8 +157,11 @@ void engine_get_stats(const engine *e, engine_stats *out);
 typedef struct engine_thread engine_thread;
 
 // Starts a thread that owns `e` from now on (destroyed by engine_thread_stop). `wake` is called
-// from the engine's thread when events become available and must not block.
-engine_thread *engine_thread_start(engine *e, void (*wake)(void *arg), void *arg);
+// from the engine's thread when events become available and must not block. BASE_ERR_RESOURCE when
+// the system gives no thread: `e` is destroyed then too.
+int engine_thread_start(engine_thread **out, engine *e, void (*wake)(void *arg), void *arg,
+                        base_err *err);
+// Waits for the end of the step; a stalled engine cannot be stopped. NULL is fine.
 void engine_thread_stop(engine_thread *t);
 
 // Callable from any thread; never waits for a step. A full or invalid request is answered at once.
@@ -162,6 +169,8 @@ engine_submit_status engine_thread_submit(engine_thread *t, uint64_t id, const i
                                           int n_prompt, const engine_params *params, base_err *err);
 void engine_thread_abort(engine_thread *t, uint64_t id);
 bool engine_thread_next_event(engine_thread *t, engine_event *out);
+// As of the last step, but for `waiting` and last_progress_ns, which are never stale: whoever
+// watches for a stuck step needs nothing else.
 void engine_thread_get_stats(engine_thread *t, engine_stats *out);
 
 #endif

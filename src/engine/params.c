@@ -10,7 +10,8 @@ void engine_params_init(engine_params *p) {
                          .top_p = 1,
                          .repetition = 1,
                          .n_logprobs = -1,
-                         .n_prompt_logprobs = -1};
+                         .n_prompt_logprobs = -1,
+                         .script = -1};
 }
 
 int engine_options_check(const engine_options *o, base_err *err) {

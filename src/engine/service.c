@@ -5,7 +5,7 @@
 #include "engine/state.h"
 
 #include <pthread.h>
-#include <stdlib.h>
+#include <string.h>
 
 typedef struct command {
     engine_request *request; // to submit; NULL: abort `id`
@@ -120,8 +120,21 @@ static void *run(void *arg) {
 // ---------------------------------------------------------------------------------------------
 // The other threads' side
 
-engine_thread *engine_thread_start(engine *e, void (*wake)(void *arg), void *arg) {
+static void destroy(engine_thread *t) {
+    commands_free(&t->in);
+    commands_free(&t->taken);
+    engine_events_free(&t->out);
+    engine_destroy(t->engine);
+    pthread_cond_destroy(&t->in_changed);
+    pthread_mutex_destroy(&t->out_lock);
+    pthread_mutex_destroy(&t->in_lock);
+    base_free(t);
+}
+
+int engine_thread_start(engine_thread **out, engine *e, void (*wake)(void *arg), void *arg,
+                        base_err *err) {
     engine_thread *t = base_calloc(1, sizeof *t);
+    *out = NULL;
     t->engine = e;
     t->wake = wake;
     t->wake_arg = arg;
@@ -130,10 +143,15 @@ engine_thread *engine_thread_start(engine *e, void (*wake)(void *arg), void *arg
     pthread_cond_init(&t->in_changed, NULL);
     engine_get_stats(e, &t->stats);
     t->n_live = e->n_live;
-    if (pthread_create(&t->thread, NULL, run, t) == 0)
-        return t;
-    base_error("engine: no thread can be started");
-    abort();
+    int error = pthread_create(&t->thread, NULL, run, t);
+    if (error != 0) {
+        destroy(t);
+        return base_fail(err, BASE_ERR_RESOURCE, "the engine's thread cannot be started: %s",
+                         strerror(error));
+    }
+    pthread_setname_np(t->thread, "engine");
+    *out = t;
+    return 0;
 }
 
 void engine_thread_stop(engine_thread *t) {
@@ -144,14 +162,7 @@ void engine_thread_stop(engine_thread *t) {
     pthread_cond_signal(&t->in_changed);
     pthread_mutex_unlock(&t->in_lock);
     pthread_join(t->thread, NULL);
-    commands_free(&t->in);
-    commands_free(&t->taken);
-    engine_events_free(&t->out);
-    engine_destroy(t->engine);
-    pthread_cond_destroy(&t->in_changed);
-    pthread_mutex_destroy(&t->out_lock);
-    pthread_mutex_destroy(&t->in_lock);
-    base_free(t);
+    destroy(t);
 }
 
 static void send_command(engine_thread *t, command c) {

@@ -118,7 +118,9 @@ typedef struct model model; // an opened checkpoint; immutable, reads are thread
 
 typedef struct model_open_options {
     double inner_norm_eps; // > 0 overrides config (for parity with Hugging Face: 1e-6)
-    bool config_only;      // do not look at weights (replay engine, load-format dummy)
+    bool config_only; // do not look at weights (replay engine): only the configuration is there
+    bool dummy;       // --load-format dummy: no weight file is looked at; model_read makes up
+                      // what model_synth with seed 0 would write. Needs tokenizer files too
 } model_open_options;
 
 // Opens DIR, or a hub id "org/name" found in the Hugging Face cache. Checks config, index, every
@@ -150,6 +152,7 @@ const char *model_shard_path(const model *m, int shard);
 // Reads every byte of every tensor that is used (finite checks), and compares all shards' hashes
 // with a manifest (DIR/SHA256SUMS) or the hub cache's LFS names where there are any. Shows progress
 // from 1 GiB on; `report` gets one line per problem, or "ok" facts. Returns 0 when all is well.
+// Dummy weights are refused (BASE_ERR_USAGE).
 int model_verify(const model *m, int threads, base_str *report, base_err *err);
 
 // ---------------------------------------------------------------------------------------------

@@ -34,7 +34,10 @@ static service *service_open(engine_options options) {
     s->options = options;
     s->fake = fake_open(&s->options, 0);
     sem_init(&s->wakes, 0, 0);
-    s->thread = engine_thread_start(engine_create(&s->fake->base, &s->options), wake, s);
+    base_err err;
+    engine *e = engine_create(&s->fake->base, &s->options);
+    if (engine_thread_start(&s->thread, e, wake, s, &err) != 0)
+        abort();
     return s;
 }
 
