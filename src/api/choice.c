@@ -1,0 +1,160 @@
+// A choice: sampled ids -> text of its fields, cut at stop strings; tokens as the reply needs them.
+#include "api/reply.h"
+
+void api_tokens_add(api_tokens *tokens, engine_event *event) {
+    if (tokens->len == tokens->cap) {
+        tokens->cap = tokens->cap > 0 ? 2 * tokens->cap : 4;
+        tokens->at = base_realloc(tokens->at, tokens->cap * sizeof *tokens->at);
+    }
+    tokens->at[tokens->len++] = (api_token){.id = event->id,
+                                            .rank = event->rank,
+                                            .logprob = event->logprob,
+                                            .n_top = event->n_top,
+                                            .top = event->top};
+    event->top = NULL;
+    event->n_top = 0;
+}
+
+void api_tokens_clear(api_tokens *tokens) {
+    for (size_t i = 0; i < tokens->len; i++)
+        base_free(tokens->at[i].top);
+    tokens->len = 0;
+}
+
+void api_tokens_free(api_tokens *tokens) {
+    api_tokens_clear(tokens);
+    base_free(tokens->at);
+}
+
+void api_choice_init(api_choice *c, const api_answer *a, const api_prompt *prompt) {
+    const api_call *call = a->call;
+    *c = (api_choice){.field = CHAT_CONTENT, .stop_string = -1, .stop_id = -1};
+    if (call->kind == API_CHAT)
+        c->output = chat_output_create(
+            a->options->chat,
+            &(chat_output_options){a->options->reasoning_parser, call->skip_special},
+            prompt->ids.data, prompt->ids.len);
+    if (call->n_stops > 0)
+        c->stop = token_stop_create((const char *const *)call->stops, call->stop_lens,
+                                    call->n_stops, call->include_stop);
+}
+
+void api_choice_free(api_choice *c) {
+    chat_output_free(c->output);
+    token_stop_free(c->stop);
+    api_tokens_free(&c->tokens);
+    for (int i = 0; i < CHAT_N_FIELDS; i++)
+        base_str_free(&c->text[i]);
+}
+
+void api_choice_clear(api_choice *c) {
+    api_tokens_clear(&c->tokens);
+    for (int i = 0; i < CHAT_N_FIELDS; i++)
+        base_str_clear(&c->text[i]);
+}
+
+static void end_choice(api_choice *c, const char *reason) {
+    c->ended = true;
+    c->finish_reason = reason;
+}
+
+// Stop strings are looked for in each field by itself, so what one holds back is given out when
+// another goes on.
+static void leave_field(api_choice *c) {
+    if (c->stop != NULL)
+        token_stop_end(c->stop, &c->text[c->field]);
+}
+
+// Puts a->piece into a field. As in vLLM the first min_tokens tokens are not searched.
+static void add_piece(api_choice *c, const api_answer *a, chat_field field) {
+    if (a->piece.len == 0)
+        return;
+    if (field != c->field)
+        leave_field(c);
+    c->field = field;
+    if (c->stop == NULL || c->n_tokens <= a->call->params.min_tokens)
+        base_str_add(&c->text[field], a->piece.data, a->piece.len);
+    else
+        c->stop_string = token_stop_push(c->stop, a->piece.data, a->piece.len, &c->text[field]);
+    if (c->stop_string >= 0)
+        end_choice(c, "stop");
+}
+
+static bool contains(const int32_t *ids, int n, int32_t id) {
+    for (int i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+static bool is_eos(const api_answer *a, int32_t id) {
+    return !a->call->params.ignore_eos && contains(a->options->eos_ids, a->options->n_eos, id);
+}
+
+static bool is_stop_id(const api_answer *a, int32_t id) {
+    return contains(a->call->params.stop_ids, a->call->params.n_stop_ids, id);
+}
+
+// Decodes an id into a->piece and says of which field that is. *thinking: the id is part of a
+// thought.
+static chat_field decode(api_choice *c, api_answer *a, int32_t id, bool *thinking) {
+    const api_call *call = a->call;
+    *thinking = false;
+    base_str_clear(&a->piece);
+    if (!call->include_stop && (is_eos(a, id) || is_stop_id(a, id)))
+        return c->field; // the choice ends with it, and it is not shown
+    if (c->output == NULL) {
+        token_decode(&c->decoder, a->options->vocab, id, call->skip_special, &a->piece);
+        return CHAT_CONTENT;
+    }
+    int before = chat_output_reasoning_tokens(c->output);
+    chat_field field = chat_output_push(c->output, id, &a->piece);
+    *thinking = chat_output_reasoning_tokens(c->output) > before;
+    return field;
+}
+
+static void hide_reasoning(api_choice *c, const api_answer *a) {
+    if (!a->call->include_reasoning)
+        base_str_clear(&c->text[CHAT_REASONING]);
+}
+
+void api_choice_push(api_choice *c, api_answer *a, engine_event *event) {
+    bool thinking;
+    c->n_tokens++;
+    chat_field field = decode(c, a, event->id, &thinking);
+    add_piece(c, a, field);
+    hide_reasoning(c, a);
+    if (a->keep_tokens && !(thinking && !a->call->include_reasoning))
+        api_tokens_add(&c->tokens, event);
+}
+
+static const char *reason_of(const api_answer *a, engine_finish finish) {
+    static const char *const reasons[] = {
+        [ENGINE_FINISH_STOP] = "stop",
+        [ENGINE_FINISH_LENGTH] = "length",
+        [ENGINE_FINISH_REPETITION] = "repetition",
+        [ENGINE_FINISH_ABORT] = "abort",
+        [ENGINE_FINISH_ERROR] = "error",
+    };
+    if (a->call->discard_output && finish == ENGINE_FINISH_STOP)
+        return "length"; // max_tokens was 0, whatever the token that nobody sees was
+    return reasons[finish];
+}
+
+void api_choice_finish(api_choice *c, api_answer *a, const engine_event *event) {
+    base_str_clear(&a->piece);
+    chat_field field = CHAT_CONTENT;
+    if (c->output != NULL)
+        field = chat_output_end(c->output, &a->piece);
+    else
+        token_decode_end(&c->decoder, &a->piece);
+    add_piece(c, a, field);
+    if (!c->ended) {
+        leave_field(c);
+        end_choice(c, reason_of(a, event->finish));
+        if (event->finish == ENGINE_FINISH_STOP && !is_eos(a, event->stop_id) &&
+            is_stop_id(a, event->stop_id))
+            c->stop_id = event->stop_id;
+    }
+    hide_reasoning(c, a);
+}
