@@ -1,8 +1,8 @@
 // cli: the command line.
 //
-// Takes argv and the environment, gives an exit status. One option table (options.h, table.c), a
-// file per command, and the sequence every command that runs a model shares (stack.h). It must not
-// know the insides of any other room.
+// Takes argv and the environment, gives an exit status. One option table (options.h, table.c,
+// rows_*.c), a file per command, and the sequence every command that runs a model shares (stack.h).
+// It must not know the insides of any other room.
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
@@ -16,6 +16,8 @@ enum {
     CLI_COMPLETE = 1 << 3,
     CLI_COMPLETION = 1 << 4,
     CLI_MAN = 1 << 5,
+    CLI_SERVE = 1 << 6,
+    CLI_CHAT = 1 << 7,
 };
 
 // Each returns an exit status; where it is not 0, `err` says why.
@@ -23,6 +25,7 @@ int cmd_synth(const cli_options *o, base_err *err);
 int cmd_inspect(const cli_options *o, base_err *err);
 int cmd_verify(const cli_options *o, base_err *err);
 int cmd_complete(const cli_options *o, base_err *err);
+int cmd_serve(const cli_options *o, base_err *err);
 int cmd_completion(const cli_options *o, base_err *err);
 int cmd_man(const cli_options *o, base_err *err);
 

@@ -4,10 +4,6 @@
 
 enum { WIDTH = 96, HELP_COLUMN = 34 };
 
-static bool applies(const cli_row *row, const cli_command *command) {
-    return (row->commands & command->bit) != 0;
-}
-
 // The placeholder of a row's value; empty for BOOL.
 static void value_name(const cli_row *row, base_str *out) {
     if (row->type == CLI_BOOL)
@@ -16,18 +12,22 @@ static void value_name(const cli_row *row, base_str *out) {
         base_str_printf(out, " %s", row->words);
         return;
     }
-    base_str_printf(out, " %s", row->value);
+    base_str_printf(out, row->type == CLI_WORDS ? " %s..." : " %s", row->value);
     if (row->words != NULL)
         base_str_printf(out, "|%s", row->words);
 }
 
 // "-tp, --tensor-parallel-size N"; a BOOL that is on by default shows how to turn it off.
 static void spelling(const cli_row *row, base_str *out) {
-    if (row->alias != NULL)
+    if (row->alias != NULL && row->alias[1] != '-')
         base_str_printf(out, "%s, ", row->alias);
     base_str_printf(out, "--%s", row->name);
+    if (row->alias != NULL && row->alias[1] == '-')
+        base_str_printf(out, ", %s", row->alias);
     if (row->type == CLI_BOOL && row->fallback != NULL && strcmp(row->fallback, "true") == 0)
         base_str_printf(out, ", --no-%s", row->name);
+    if (row->inverse != NULL)
+        base_str_printf(out, ", --%s", row->inverse);
     value_name(row, out);
 }
 
@@ -78,18 +78,18 @@ static void print_row(const cli_row *row, base_str *out) {
 static void each_group(const cli_table *table, const cli_command *command, base_str *out,
                        void (*headline)(const char *group, base_str *out),
                        void (*print)(const cli_row *row, base_str *out)) {
-    for (int i = 0; i < table->n_rows; i++) {
-        const cli_row *first = &table->rows[i];
-        bool seen = !applies(first, command);
-        for (int j = 0; j < i && !seen; j++)
-            seen = applies(&table->rows[j], command) &&
-                   strcmp(table->rows[j].group, first->group) == 0;
+    const cli_row *first, *row;
+    for (int i = 0; (first = cli_table_row(table, i)) != NULL; i++) {
+        bool seen = !cli_row_listed(first, command);
+        for (int j = 0; j < i && !seen; j++) {
+            row = cli_table_row(table, j);
+            seen = cli_row_listed(row, command) && strcmp(row->group, first->group) == 0;
+        }
         if (seen)
             continue;
         headline(first->group, out);
-        for (int j = i; j < table->n_rows; j++) {
-            const cli_row *row = &table->rows[j];
-            if (applies(row, command) && strcmp(row->group, first->group) == 0)
+        for (int j = i; (row = cli_table_row(table, j)) != NULL; j++) {
+            if (cli_row_listed(row, command) && strcmp(row->group, first->group) == 0)
                 print(row, out);
         }
     }
@@ -132,7 +132,9 @@ void cli_print_command_help(const cli_table *table, const cli_command *command, 
     each_group(table, command, out, help_headline, print_row);
     base_str_adds(out, "\n");
     wrap("Flags may be shortened to a unique prefix; '-' and '_' are interchangeable in them. Each "
-         "can also be set in the environment, --max-model-len as ABRUZZI_MAX_MODEL_LEN; flags win.",
+         "can also be set in the environment, --max-model-len as ABRUZZI_MAX_MODEL_LEN, and in the "
+         "file of --config, where a command has that: max-model-len: 32k. Flags win over the "
+         "environment, the environment over the file.",
          0, 0, out);
 }
 
@@ -140,19 +142,18 @@ void cli_print_command_help(const cli_table *table, const cli_command *command, 
 // Completion
 
 static void completion_command(const cli_table *table, const cli_command *command, base_str *out) {
+    const cli_row *row;
     base_str_printf(out, "    %s)\n        flags=\"", command->name);
-    for (int i = 0; i < table->n_rows; i++) {
-        const cli_row *row = &table->rows[i];
-        if (!applies(row, command))
+    for (int i = 0; (row = cli_table_row(table, i)) != NULL; i++) {
+        if (!cli_row_listed(row, command))
             continue;
         base_str_printf(out, " --%s", row->name);
         if (row->type == CLI_BOOL && strcmp(row->name, "help") != 0)
             base_str_printf(out, " --no-%s", row->name);
     }
     base_str_adds(out, "\"\n        case \"$previous\" in\n");
-    for (int i = 0; i < table->n_rows; i++) {
-        const cli_row *row = &table->rows[i];
-        if (!applies(row, command) || row->type == CLI_BOOL)
+    for (int i = 0; (row = cli_table_row(table, i)) != NULL; i++) {
+        if (!cli_row_listed(row, command) || row->type == CLI_BOOL)
             continue;
         base_str_printf(out, "        --%s", row->name);
         if (row->alias != NULL)
@@ -244,6 +245,9 @@ void cli_print_man(const cli_table *table, base_str *out) {
     }
     base_str_adds(out, ".SH ENVIRONMENT\nEach flag can also be set in the environment, "
                        "\\-\\-max\\-model\\-len as\n.BR ABRUZZI_MAX_MODEL_LEN .\nFlags win.\n"
+                       ".SH FILES\nThe file of\n.B \\-\\-config\nis YAML: a line for each flag, "
+                       "such as \"max\\-model\\-len: 32k\"; lists for flags that may be repeated. "
+                       "Flags and the environment win over it.\n"
                        ".SH EXIT STATUS\n");
     man_text(exit_statuses, out);
     base_str_adds(out, "\n");

@@ -1,9 +1,9 @@
-// One table of options drives everything that knows an option's name: flags, the environment, help,
-// shell completion, the man page, and later the configuration file.
+// One table of options drives everything that knows an option's name: flags, the environment, the
+// configuration file, help, shell completion and the man page.
 //
-// Precedence: flags, then ABRUZZI_NAME_OF_THE_FLAG from the environment, then the table's default.
-// In flags '-' and '_' are interchangeable, values follow as "--flag value" or "--flag=value", and
-// any unique prefix of a name will do.
+// Precedence: flags, then ABRUZZI_NAME_OF_THE_FLAG from the environment, then the file named by
+// --config, then the table's default. In names '-' and '_' are interchangeable, values follow as
+// "--flag value" or "--flag=value", and any unique prefix of a flag's name will do.
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
@@ -19,22 +19,31 @@ typedef enum {
     CLI_CHOICE,  // one of `words`
     CLI_STRING,  //
     CLI_STRINGS, // may be repeated
+    CLI_WORDS,   // the same, and takes all words up to the next flag: "--name a b"
     CLI_IDS,     // token ids: "1,2,3"; may be repeated
 } cli_type;
 
 typedef struct cli_row {
-    const char *name;  // "max-model-len"
-    const char *alias; // with its dash: "-tp"; NULL: none
+    const char *name;    // "max-model-len"
+    const char *alias;   // with its dashes: "-tp", "--another-name"; NULL: none
+    const char *inverse; // BOOL: a name that stands for --no-NAME; NULL: none
     cli_type type;
     const char *fallback; // the default, spelled as a user would; NULL: none
     double low, high;     // range of numbers, and of each of IDS
     const char *words;    // "exact|fast"; for numbers: words that are accepted besides
+    const char *later;    // CHOICE: words that are known, and refused as not available yet
+    const char *refusal;  // why every value is refused; the row is in no list
     const char *value;    // what help calls the value: "N"
     const char *group;    // headline in help
     const char *help;     // a sentence or two without the default
     unsigned commands;    // bits of the commands that have it
     bool secret;          // keys and prompts: never logged
 } cli_row;
+
+typedef struct cli_section {
+    const cli_row *rows;
+    int n_rows;
+} cli_section;
 
 typedef struct cli_options cli_options; // a parsed command line
 
@@ -49,13 +58,18 @@ typedef struct cli_command {
 } cli_command;
 
 typedef struct cli_table {
-    const cli_row *rows;
-    int n_rows;
+    const cli_section *const *sections;
+    int n_sections;
     const cli_command *commands;
     int n_commands;
 } cli_table;
 
 extern const cli_table cli_the_table; // table.c
+
+// Rows are counted through all sections; NULL behind the last one.
+const cli_row *cli_table_row(const cli_table *table, int i);
+// Whether help, completion and the man page of a command show the row.
+bool cli_row_listed(const cli_row *row, const cli_command *command);
 
 const cli_command *cli_command_find(const cli_table *table, const char *name);
 // "unknown command X; did you mean Y?" as BASE_ERR_USAGE.
@@ -73,7 +87,7 @@ void cli_options_free(cli_options *o); // NULL is fine
 // The values; `name` must be a row of the command, of a fitting type (anything else is a bug and
 // aborts). Values that were not given and have no default are false, 0, NULL or empty.
 bool cli_has(const cli_options *o, const char *name);     // given, or has a default
-bool cli_given(const cli_options *o, const char *name);   // by flag or environment
+bool cli_given(const cli_options *o, const char *name);   // by flag, environment or file
 bool cli_flagged(const cli_options *o, const char *name); // by flag
 bool cli_bool(const cli_options *o, const char *name);
 int64_t cli_int(const cli_options *o, const char *name); // INT and COUNT; a word reads as -1
@@ -101,15 +115,16 @@ void cli_print_man(const cli_table *table, base_str *out); // troff, man(7)
 void cli_row_variable(const cli_row *row, base_str *out);
 
 // ---------------------------------------------------------------------------------------------
-// A value's text (value.c), shared by flags and environment.
+// A value's text (value.c), shared by flags, environment and file.
 
 typedef struct cli_value {
     bool flagged, given, present;
+    int line;          // of the configuration file, where the row is in it
     bool flag;         // BOOL
     int64_t integer;   // INT, COUNT
     double number;     // FLOAT
     const char *text;  // last text given, or the default; not owned
-    const char **list; // STRINGS, [n_list], texts not owned
+    const char **list; // STRINGS and WORDS, [n_list], texts not owned
     int n_list;
     base_ids ids; // IDS
 } cli_value;

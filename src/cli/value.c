@@ -33,6 +33,15 @@ static int fail_choice(const cli_row *row, const char *text, const char *what, b
     return rc;
 }
 
+static int parse_choice(const cli_row *row, const char *text, const char *what, base_err *err) {
+    if (word_among(row->words, text))
+        return 0;
+    if (row->later != NULL && word_among(row->later, text))
+        return base_fail(err, BASE_ERR_USAGE, "%s: '%s' is not available in this version", what,
+                         text);
+    return fail_choice(row, text, what, err);
+}
+
 static int fail_number(const cli_row *row, const char *text, const char *what, base_err *err) {
     const char *kind = row->type == CLI_FLOAT   ? "a number"
                        : row->type == CLI_COUNT ? "an integer (32k, 32K, 1M are fine)"
@@ -152,6 +161,8 @@ static int parse_ids(cli_value *value, const cli_row *row, const char *text, con
 
 int cli_value_parse(cli_value *value, const cli_row *row, const char *text, const char *what,
                     base_err *err) {
+    if (row->refusal != NULL)
+        return base_fail(err, BASE_ERR_USAGE, "%s: %s", what, row->refusal);
     int rc = 0;
     switch (row->type) {
     case CLI_BOOL:
@@ -165,12 +176,12 @@ int cli_value_parse(cli_value *value, const cli_row *row, const char *text, cons
         rc = parse_float(value, row, text, what, err);
         break;
     case CLI_CHOICE:
-        if (!word_among(row->words, text))
-            rc = fail_choice(row, text, what, err);
+        rc = parse_choice(row, text, what, err);
         break;
     case CLI_STRING:
         break;
     case CLI_STRINGS:
+    case CLI_WORDS:
         value->list = base_realloc(value->list, (size_t)(value->n_list + 1) * sizeof *value->list);
         value->list[value->n_list++] = text;
         break;

@@ -115,8 +115,10 @@ static const cli_command commands[] = {
      .summary = "Does something else."},
 };
 
-static const cli_table table = {rows, sizeof rows / sizeof *rows, commands,
-                                sizeof commands / sizeof *commands};
+static const cli_section part = {rows, 5}, rest = {rows + 5, sizeof rows / sizeof *rows - 5};
+static const cli_section *const sections[] = {&part, &rest};
+
+static const cli_table table = {sections, 2, commands, sizeof commands / sizeof *commands};
 
 static base_err err;
 
@@ -406,16 +408,16 @@ static void test_the_table(void **unused) {
         cli_options_free(o);
         assert_non_null(t->commands[c].run);
     }
-    for (int i = 0; i < t->n_rows; i++) {
-        const cli_row *row = &t->rows[i];
+    const cli_row *row;
+    for (int i = 0; (row = cli_table_row(t, i)) != NULL; i++) {
         assert_true(row->commands != 0 && row->group != NULL && row->help != NULL);
         assert_true(row->type == CLI_BOOL || row->type == CLI_CHOICE || row->value != NULL);
         assert_true(row->type != CLI_CHOICE || row->words != NULL);
         assert_true(strspn(row->name, "abcdefghijklmnopqrstuvwxyz0123456789-") ==
                     strlen(row->name));
         for (int j = 0; j < i; j++)
-            assert_true((row->commands & t->rows[j].commands) == 0 ||
-                        strcmp(row->name, t->rows[j].name) != 0);
+            assert_true((row->commands & cli_table_row(t, j)->commands) == 0 ||
+                        strcmp(row->name, cli_table_row(t, j)->name) != 0);
     }
 }
 

@@ -1,0 +1,164 @@
+// A name as somebody wrote it -> the command or the row that was meant.
+#include "cli/parsed.h"
+#include <string.h>
+
+const cli_row *cli_table_row(const cli_table *table, int i) {
+    for (int s = 0; s < table->n_sections; s++) {
+        if (i < table->sections[s]->n_rows)
+            return &table->sections[s]->rows[i];
+        i -= table->sections[s]->n_rows;
+    }
+    return NULL;
+}
+
+bool cli_row_applies(const cli_row *row, const cli_command *command) {
+    return (row->commands & command->bit) != 0;
+}
+
+bool cli_row_listed(const cli_row *row, const cli_command *command) {
+    return cli_row_applies(row, command) && row->refusal == NULL;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Commands
+
+int cli_distance(const char *a, const char *b) {
+    size_t n = strlen(b);
+    if (n >= CLI_NAME_MAX || strlen(a) >= CLI_NAME_MAX)
+        return CLI_NAME_MAX;
+    int row[CLI_NAME_MAX]; // of Levenshtein's table
+    for (size_t j = 0; j <= n; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= n; j++) {
+            int change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            int add = row[j - 1] + 1, drop = row[j] + 1;
+            row[j] = change < add ? change : add;
+            row[j] = row[j] < drop ? row[j] : drop;
+        }
+    }
+    return row[n];
+}
+
+static bool near_enough(int distance, const char *name) {
+    return distance <= 1 + (int)strlen(name) / 4;
+}
+
+const cli_command *cli_command_find(const cli_table *table, const char *name) {
+    for (int i = 0; i < table->n_commands; i++) {
+        if (strcmp(table->commands[i].name, name) == 0)
+            return &table->commands[i];
+    }
+    return NULL;
+}
+
+int cli_command_unknown(const cli_table *table, const char *name, base_err *err) {
+    const char *best = NULL;
+    int distance = CLI_NAME_MAX;
+    for (int i = 0; i < table->n_commands; i++) {
+        int d = cli_distance(name, table->commands[i].name);
+        if (d < distance) {
+            distance = d;
+            best = table->commands[i].name;
+        }
+    }
+    if (best != NULL && near_enough(distance, best))
+        return base_fail(err, BASE_ERR_USAGE, "unknown command '%s'; did you mean '%s'?", name,
+                         best);
+    return base_fail(err, BASE_ERR_USAGE, "unknown command '%s'", name);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Rows
+
+typedef struct search {
+    const char *name; // normalised, without dashes
+    size_t len;
+    cli_found exact, prefix;
+    int n_prefix; // rows that begin so; two spellings of one thing count once
+    base_str prefixes;
+    char nearest[CLI_NAME_MAX]; // a name
+    int distance;
+} search;
+
+static void consider(search *s, const char *name, cli_found f) {
+    if (strcmp(name, s->name) == 0)
+        s->exact = f;
+    bool same = s->n_prefix > 0 && s->prefix.row == f.row && s->prefix.negated == f.negated;
+    if (strncmp(name, s->name, s->len) == 0 && !same) {
+        s->prefix = f;
+        base_str_printf(&s->prefixes, "%s--%s", s->n_prefix++ > 0 ? ", " : "", name);
+    }
+    int distance = cli_distance(s->name, name);
+    if (distance < s->distance) {
+        s->distance = distance;
+        s->nearest[0] = '\0';
+        strncat(s->nearest, name, sizeof s->nearest - 1);
+    }
+}
+
+// All the names a row answers to.
+static void consider_row(search *s, const cli_row *row, int i) {
+    consider(s, row->name, (cli_found){.row = i});
+    const char *alias =
+        row->alias != NULL && strncmp(row->alias, "--", 2) == 0 ? row->alias + 2 : NULL;
+    if (alias != NULL)
+        consider(s, alias, (cli_found){.row = i});
+    if (row->type != CLI_BOOL)
+        return;
+    char negated[CLI_NAME_MAX] = "no-";
+    strncat(negated, row->name, sizeof negated - 4);
+    consider(s, negated, (cli_found){.row = i, .negated = true});
+    if (row->inverse != NULL)
+        consider(s, row->inverse, (cli_found){.row = i, .negated = true});
+}
+
+int cli_find_long(const cli_options *o, const char *name, size_t len, bool prefixes,
+                  const char *dashes, cli_found *out, base_err *err) {
+    char normal[CLI_NAME_MAX];
+    if (len >= sizeof normal)
+        return base_fail(err, BASE_ERR_USAGE, "unknown option %s%.*s", dashes, CLI_NAME_MAX, name);
+    for (size_t i = 0; i < len; i++)
+        normal[i] = name[i] == '_' ? '-' : name[i];
+    normal[len] = '\0';
+    const cli_found none = {.row = -1};
+    search s = {
+        .name = normal, .len = len, .exact = none, .prefix = none, .distance = CLI_NAME_MAX};
+    const cli_row *row;
+    for (int i = 0; (row = cli_table_row(o->table, i)) != NULL; i++) {
+        if (cli_row_applies(row, o->command))
+            consider_row(&s, row, i);
+    }
+    int rc = 0;
+    if (s.exact.row >= 0)
+        *out = s.exact;
+    else if (prefixes && s.n_prefix == 1)
+        *out = s.prefix;
+    else if (prefixes && s.n_prefix > 1)
+        rc = base_fail(err, BASE_ERR_USAGE, "ambiguous option %s%s: could be %s", dashes, normal,
+                       s.prefixes.data);
+    else if (near_enough(s.distance, s.nearest))
+        rc = base_fail(err, BASE_ERR_USAGE, "unknown option %s%s; did you mean %s%s?", dashes,
+                       normal, dashes, s.nearest);
+    else
+        rc = base_fail(err, BASE_ERR_USAGE, "unknown option %s%s", dashes, normal);
+    base_str_free(&s.prefixes);
+    return rc;
+}
+
+int cli_find_short(const cli_options *o, const char *arg, size_t len, cli_found *out,
+                   base_err *err) {
+    const cli_row *row;
+    for (int i = 0; (row = cli_table_row(o->table, i)) != NULL; i++) {
+        if (!cli_row_applies(row, o->command) || row->alias == NULL)
+            continue;
+        if (strlen(row->alias) == len && memcmp(row->alias, arg, len) == 0) {
+            *out = (cli_found){.row = i};
+            return 0;
+        }
+    }
+    return base_fail(err, BASE_ERR_USAGE, "unknown option %.*s", (int)len, arg);
+}
