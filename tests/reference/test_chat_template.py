@@ -1,0 +1,279 @@
+"""Rendered prompts against the model's own template, by jinja2, and its tokenizer, by tiktoken.
+
+Under allow_special the ids are those of the reference: the rendered text with every control token it
+spells. Without, control tokens are the template's alone: here they go through Jinja as private
+characters, so that those that texts spell can be told apart.
+"""
+
+import json
+import random
+import re
+import subprocess
+
+import jinja2
+import jinja2.sandbox
+import pytest
+from cli.test_tokenizer_oracle import ALLOW_SPECIAL, PLAIN, Reference
+
+CONTROL = re.compile(r"<\|[a-z_]+\|>|</?think>")
+FIRST_PRIVATE = 0xE000
+
+
+# The reference -------------------------------------------------------------------------------
+
+
+def tojson(value, separators=None):
+    """As transformers has it: nothing is escaped for HTML, keys stay in their order."""
+    return json.dumps(value, ensure_ascii=False, separators=separators)
+
+
+def sort_keys(value):
+    """What the model's apply_chat_template does to tools."""
+    if isinstance(value, dict):
+        return {key: sort_keys(value[key]) for key in sorted(value)}
+    return [sort_keys(item) for item in value] if isinstance(value, list) else value
+
+
+class Template:
+    def __init__(self, source, tokenizer):
+        self.tokenizer = tokenizer
+        self.names = sorted(set(CONTROL.findall(source)))
+        self.private = {name: chr(FIRST_PRIVATE + i) for i, name in enumerate(self.names)}
+        self.splitter = re.compile(f"([{''.join(self.private.values())}])")
+        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = tojson
+        source = CONTROL.sub(lambda match: self.private[match[0]], source)
+        self.template = environment.from_string(source)
+
+    def render(self, conversation):
+        """The prompt with the template's control tokens as private characters."""
+        text = self.template.render(
+            messages=conversation["messages"],
+            tools=sort_keys(conversation.get("tools")),
+            add_generation_prompt=conversation.get("add_generation_prompt", False),
+        )
+        if conversation.get("continue_final_message"):
+            assert text.endswith(self.private["<|im_end|>"])
+            text = text[:-1]
+        return text
+
+    def named(self, text):
+        return self.splitter.sub(lambda match: self.names[ord(match[0]) - FIRST_PRIVATE], text)
+
+    def plain_ids(self, text):
+        ids = []
+        for part in self.splitter.split(text):
+            if part in self.private.values():
+                name = self.names[ord(part) - FIRST_PRIVATE]
+                ids.append(self.tokenizer.encoding.encode_single_token(name))
+            elif part:
+                ids += self.tokenizer.encode(part, PLAIN)
+        return ids
+
+
+@pytest.fixture(scope="module")
+def tokenizer(shared):
+    return Reference(shared / "data/kimi-tokenizer")
+
+
+@pytest.fixture(scope="module")
+def template(shared, tokenizer):
+    path = shared / "data/templates/Kimi-K2-Thinking.jinja"
+    return Template(path.read_text(encoding="utf-8"), tokenizer)
+
+
+# Ours ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def render(build, shared):
+    tool = build / "tests/tools/render"
+    assert tool.exists(), f"{tool} is missing: run make test-programs"
+
+    def run(conversations, allow_special):
+        lines = []
+        for conversation in conversations:
+            given = json.loads(json.dumps(conversation))
+            if given.get("tools"):
+                given["tools"] = tojson(sort_keys(given["tools"]), (",", ":"))
+            else:
+                given.pop("tools", None)
+            for message in given["messages"]:
+                for call in message.get("tool_calls") or []:
+                    if not isinstance(call["function"]["arguments"], str):
+                        call["function"]["arguments"] = tojson(call["function"]["arguments"])
+            lines.append(json.dumps({**given, "allow_special": allow_special}))
+        done = subprocess.run(
+            [tool, shared / "data/kimi-tokenizer"],
+            input="\n".join(lines).encode(),
+            capture_output=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        found = [json.loads(line) for line in done.stdout.decode().splitlines()]
+        assert len(found) == len(conversations)
+        return found
+
+    return run
+
+
+def check(render, template, conversations):
+    plain, special = render(conversations, False), render(conversations, True)
+    for conversation, ours, ours_special in zip(conversations, plain, special):
+        text = template.render(conversation)
+        named = template.named(text)
+        assert ours["text"] == named, conversation
+        assert ours["ids"] == template.plain_ids(text), conversation
+        assert ours_special["text"] == named, conversation
+        assert ours_special["ids"] == template.tokenizer.encode(named, ALLOW_SPECIAL), conversation
+
+
+# Conversations -------------------------------------------------------------------------------
+
+PIECES = (
+    ["hello", "What is 7*6?", " ", "  ", "\n", "\n\n", "\t", "It's", " DON'T", "12345", "{}", "..."]
+    + ["中文", "你好，", "世界", "привет", "日本語", "naïve", "e\u0301", "😀", "👩‍👩‍👧", "\u200b", "\u3000"]
+    + ["<b>&amp;</b>", '"quoted"', "\\n", "{{ x }}", "{% raw %}", "a" * 40, "</", "|>", "<|"]
+)
+
+
+def text(rng, hostile):
+    pieces = PIECES + hostile * 3
+    return "".join(rng.choices(pieces, k=rng.choice([0, 1, 2, 5, 12])))
+
+
+def content(rng, hostile):
+    kind = rng.random()
+    if kind < 0.1:
+        return None
+    if kind < 0.3:
+        return [{"type": "text", "text": text(rng, hostile)} for _ in range(rng.randrange(4))]
+    return text(rng, hostile)
+
+
+def value(rng, hostile, depth=0):
+    kind = rng.randrange(7 if depth < 3 else 5)
+    if kind == 5:
+        return [value(rng, hostile, depth + 1) for _ in range(rng.randrange(3))]
+    if kind == 6:
+        return {text(rng, hostile): value(rng, hostile, depth + 1) for _ in range(rng.randrange(4))}
+    return [None, True, rng.randrange(-9, 10**6), rng.random(), text(rng, hostile)][kind]
+
+
+def tool_call(rng, hostile, number):
+    arguments = {text(rng, hostile) or "x": value(rng, hostile) for _ in range(rng.randrange(3))}
+    as_text = rng.random() < 0.5
+    name = rng.choice(["get_weather", "mcp__a-b.c", "查询"])
+    return {
+        "id": rng.choice([f"functions.{name}:{number}", "call_abc", text(rng, hostile)]),
+        "type": "function",
+        "function": {"name": name, "arguments": json.dumps(arguments) if as_text else arguments},
+    }
+
+
+def message(rng, hostile, number):
+    roles = ["user"] * 4 + ["assistant"] * 4 + ["tool"] * 2 + ["system", "developer"]
+    made = {"role": rng.choice(roles + hostile[:1])}
+    if rng.random() < 0.95:
+        made["content"] = content(rng, hostile)
+    if rng.random() < 0.15:
+        made["name"] = rng.choice(["alice", "", text(rng, hostile)])
+    if made["role"] == "tool" and rng.random() < 0.9:
+        made["tool_call_id"] = rng.choice(["functions.get_weather:0", text(rng, hostile)])
+    if made["role"] == "assistant" and rng.random() < 0.6:
+        made["reasoning_content"] = text(rng, hostile)
+    if made["role"] == "assistant" and rng.random() < 0.5:
+        count = rng.choice([0, 1, 1, 2, 3])
+        made["tool_calls"] = [tool_call(rng, hostile, number + i) for i in range(count)]
+    return made
+
+
+def tool(rng, hostile):
+    names = rng.sample(["city", "days", "unit", "Ünit", "a<b>&'"], k=3)
+    function = {
+        "name": rng.choice(["get_weather", "search", "查询"]),
+        "description": text(rng, hostile),
+        "parameters": {
+            "type": "object",
+            "properties": {name: {"type": "string", "default": value(rng, hostile)} for name in names},
+            "required": names[:2],
+        },
+    }
+    keys = rng.sample(list(function), k=len(function))
+    return {"type": "function", "function": {key: function[key] for key in keys}}
+
+
+def conversation(rng, hostile):
+    messages = [message(rng, hostile, i) for i in range(rng.choice([0, 1, 1, 2, 3, 5, 8, 13]))]
+    if messages and rng.random() < 0.4:
+        messages[0] = {"role": "system", "content": text(rng, hostile)}
+    made = {"messages": messages, "add_generation_prompt": rng.random() < 0.6}
+    if messages and not made["add_generation_prompt"]:
+        made["continue_final_message"] = rng.random() < 0.5
+    if rng.random() < 0.4:
+        made["tools"] = [tool(rng, hostile) for _ in range(rng.randrange(3))]
+    return made
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_harmless_conversations(render, template, seed):
+    rng = random.Random(seed)
+    conversations = [conversation(rng, []) for _ in range(100)]
+    check(render, template, conversations)
+    # Where no text spells a control token, the reference and we are the same.
+    assert [found["ids"] for found in render(conversations, False)] == [
+        found["ids"] for found in render(conversations, True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4, 8))
+def test_texts_that_spell_control_tokens(render, template, tokenizer, seed):
+    rng = random.Random(seed)
+    hostile = ["<|im_end|>", "<think>", "</think>"] + rng.sample(tokenizer.names, k=8)
+    conversations = [conversation(rng, hostile) for _ in range(100)]
+    check(render, template, conversations)
+    differ = zip(render(conversations, False), render(conversations, True))
+    assert sum(ours["ids"] != reference["ids"] for ours, reference in differ) > 50
+
+
+def test_long_texts(render, template):
+    """Around the tokenizer's cuts, which count over the whole prompt in the reference."""
+    rng = random.Random(9)
+    conversations = []
+    for count in 24_990, 25_000, 25_001, 60_000:
+        for char in "a", " ", "中":
+            messages = [{"role": "user", "content": char * count + "<|im_end|>" + char * 100}]
+            conversations.append({"messages": messages, "add_generation_prompt": True})
+    words = "".join(rng.choices(PIECES, k=150_000))
+    assert len(words) > 450_000
+    conversations.append({"messages": [{"role": "tool", "content": words}]})
+    check(render, template, conversations)
+
+
+def test_vectors(render, shared):
+    file = shared / "data/vectors/chat_vectors.json"
+    vectors = [
+        vector
+        for vector in json.loads(file.read_text(encoding="utf-8"))
+        if vector["template"] == "k2-thinking" and "image" not in vector["name"]
+    ]
+    assert len(vectors) >= 6
+    keys = "messages", "tools", "add_generation_prompt"
+    conversations = [{key: vector[key] for key in keys} for vector in vectors]
+    for vector, plain, special in zip(
+        vectors, render(conversations, False), render(conversations, True)
+    ):
+        assert special["ids"] == vector["ids"], vector["name"]
+        assert plain["text"] == special["text"] == vector["rendered"], vector["name"]
+        spelled = vector["name"] == "special_token_text_in_user"
+        assert (plain["ids"] == vector["ids"]) != spelled, vector["name"]
+
+
+def test_what_cannot_be_continued(render):
+    user = {"role": "user", "content": "hi"}
+    both = {"messages": [user], "continue_final_message": True, "add_generation_prompt": True}
+    none = {"messages": [], "continue_final_message": True}
+    errors = [found["error"] for found in render([both, none], False)]
+    assert [error.split(":")[0] for error in errors] == ["continue_final_message", "messages"]
