@@ -43,10 +43,10 @@ void chat_output_free(chat_output *o) {
 }
 
 // What an incomplete character left belongs to the thought that ends.
-static void end_thought(chat_output *o, chat_control marker, base_str *text) {
+static void end_thought(chat_output *o, base_str *text) {
     token_decode_end(&o->decoder, text);
     o->field = CHAT_CONTENT;
-    o->thought = marker == CHAT_THINK_END || o->n_reasoning > 0; // else a call came at once
+    o->thought = o->n_reasoning > 0; // else a tool call came at once
 }
 
 chat_field chat_output_push(chat_output *o, int32_t id, base_str *text) {
@@ -55,7 +55,7 @@ chat_field chat_output_push(chat_output *o, int32_t id, base_str *text) {
     bool ends = field == CHAT_REASONING && (c == CHAT_THINK_END || begins_call(c));
     o->n_reasoning += field == CHAT_REASONING && !begins_call(c);
     if (ends)
-        end_thought(o, c, text);
+        end_thought(o, text);
     else if (c != CHAT_THINK && c != CHAT_THINK_END && !chat_is_tool_marker(c))
         token_decode(&o->decoder, o->format->vocab, id, o->options.skip_special, text);
     return field;
