@@ -43,6 +43,13 @@ static int options_check(const backend_options *o, int vocab_size, base_err *err
     return 0;
 }
 
+static void set_up(backend *b, const model_config *config, const backend_options *options) {
+    b->config = config;
+    b->options = *options;
+    b->last_outputs = 0;
+    b->in_flight = false;
+}
+
 int backend_open(backend **out, const char *name, const model *m, const backend_options *options,
                  base_err *err) {
     *out = NULL;
@@ -57,14 +64,25 @@ int backend_open(backend **out, const char *name, const model *m, const backend_
         rc = backends[i].open(&b, m, options, err);
         if (rc)
             return rc;
-        b->config = config;
-        b->options = *options;
-        b->last_outputs = 0;
-        b->in_flight = false;
+        set_up(b, config, options);
         *out = b;
         return 0;
     }
     return base_fail(err, BASE_ERR_USAGE, "backend %s: there is none of that name", name);
+}
+
+int backend_open_replay(backend **out, const backend_script *scripts, int n_scripts,
+                        const model_config *config, const backend_options *options, base_err *err) {
+    *out = NULL;
+    int rc = options_check(options, config->vocab_size, err);
+    backend *b;
+    if (rc == 0)
+        rc = backend_replay_open(&b, scripts, n_scripts, config, options, err);
+    if (rc != 0)
+        return rc;
+    set_up(b, config, options);
+    *out = b;
+    return 0;
 }
 
 void backend_close(backend *b) {

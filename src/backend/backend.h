@@ -144,7 +144,7 @@ typedef struct backend_script {
 // A backend that computes nothing and plays scripts: output i of a sequence is id i of the script
 // that its backend_sampling names, with probability 1: log-probability 0, rank 1, and never more
 // than itself among the most likely. The same goes for the ids of prompts. Temperature, masks, bans
-// and all else of the sampling are ignored. Scripts must outlive it; their ids must be of the
+// and all else of the sampling are ignored. Scripts are copied; their ids must be of the
 // vocabulary, chunks at least 1, times in [0, 10^15]. Of the options only the limits matter;
 // nothing is allocated for weights or cache. An error is BASE_ERR_USAGE.
 int backend_open_replay(backend **out, const backend_script *scripts, int n_scripts,

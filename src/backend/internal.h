@@ -8,5 +8,7 @@
 int backend_reference_open(backend **out, const model *m, const backend_options *options,
                            base_err *err);
 int backend_cpu_open(backend **out, const model *m, const backend_options *options, base_err *err);
+int backend_replay_open(backend **out, const backend_script *scripts, int n_scripts,
+                        const model_config *config, const backend_options *options, base_err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 static _Noreturn void engine_bug(const char *what) {
     base_error("engine: %s", what);
@@ -28,6 +29,7 @@ engine *engine_create(backend *b, const engine_options *options) {
     engine_prefix_init(&e->prefix, (int32_t)o->n_blocks, o->block_size, random_bits());
     size_t max_seqs = (size_t)o->max_num_seqs;
     e->running = base_calloc(max_seqs, sizeof *e->running);
+    e->open = base_calloc(max_seqs, sizeof *e->open);
     e->row_ids = base_calloc((size_t)o->max_num_batched_tokens, sizeof *e->row_ids);
     e->plan_seqs = base_calloc(max_seqs, sizeof *e->plan_seqs);
     e->planned = base_calloc(max_seqs, sizeof *e->planned);
@@ -38,6 +40,7 @@ engine *engine_create(backend *b, const engine_options *options) {
     e->buckets = base_calloc(e->n_buckets, sizeof *e->buckets);
     e->nan_at_step = base_fault_number("NAN_AT_STEP");
     e->slow_step_ms = base_fault_number("SLOW_STEP_MS");
+    e->stalled = base_fault_number("STALL_RANK") == 0;
     return e;
 }
 
@@ -62,6 +65,7 @@ void engine_destroy(engine *e) {
     engine_blocks_free(&e->blocks);
     engine_prefix_free(&e->prefix);
     base_free(e->running);
+    base_free(e->open);
     base_free(e->row_ids);
     base_free(e->plan_seqs);
     base_free(e->planned);
@@ -87,6 +91,8 @@ bool engine_enqueue(engine *e, engine_request *r) {
     r->next = *bucket;
     *bucket = r;
     r->arrival = e->n_arrivals++;
+    if (e->n_live == 0)
+        e->stats.last_progress_ns = base_now_ns();
     e->n_live += r->n_choices;
     engine_choice_start(e, r, 0);
     return true;
@@ -129,19 +135,40 @@ static void sleep_ms(int64_t ms) {
     nanosleep(&t, NULL);
 }
 
-bool engine_step(engine *e) {
+// False: a signal came before.
+static bool sleep_until(int64_t ns) {
+    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == 0;
+}
+
+engine_outcome engine_try_step(engine *e) {
     if (e->n_live == 0)
-        return false;
+        return ENGINE_IDLE;
+    while (e->stalled)
+        pause();
+    do // after a preemption nobody was admitted, but each time fewer run
+        engine_plan_build(e);
+    while (e->plan.n_rows == 0 && e->preempted);
+    if (e->plan.n_rows == 0 && e->due_ns == INT64_MAX)
+        engine_bug("there are requests, but none of them can go on");
+    if (e->plan.n_rows == 0)
+        return ENGINE_HELD;
     if (e->slow_step_ms > 0)
         sleep_ms(e->slow_step_ms);
-    engine_plan_build(e);
-    if (e->plan.n_rows == 0)
-        engine_bug("there are requests, but none of them can go on");
     backend_result result;
     backend_submit(e->backend, &e->plan);
     backend_wait(e->backend, &result);
     engine_plan_handle(e, &result);
-    return true;
+    e->stats.last_progress_ns = base_now_ns();
+    return ENGINE_STEPPED;
+}
+
+bool engine_step(engine *e) {
+    engine_outcome outcome;
+    while ((outcome = engine_try_step(e)) == ENGINE_HELD)
+        if (!sleep_until(e->due_ns))
+            return true;
+    return outcome == ENGINE_STEPPED;
 }
 
 bool engine_next_event(engine *e, engine_event *out) {

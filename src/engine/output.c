@@ -82,16 +82,18 @@ void engine_request_finish(engine *e, engine_request *r, engine_finish finish, c
 static const char no_memory[] = "out of memory for log-probabilities";
 
 // False when memory for the list is out; a client chose its length.
-static bool fill_logprobs(engine_event *event, const backend_output_result *result) {
+static bool fill_logprobs(engine_event *event, int n_logprobs,
+                          const backend_output_result *result) {
+    int n_top = base_min_int(n_logprobs, result->n_top);
     event->logprob = result->logprob;
     event->rank = result->rank;
-    if (result->n_top == 0)
+    if (n_top == 0)
         return true;
-    event->top = base_try_alloc((size_t)result->n_top * sizeof *event->top);
+    event->top = base_try_alloc((size_t)n_top * sizeof *event->top);
     if (!event->top)
         return false;
-    event->n_top = result->n_top;
-    for (int i = 0; i < result->n_top; i++)
+    event->n_top = n_top;
+    for (int i = 0; i < n_top; i++)
         event->top[i] = (engine_logprob){result->top_ids[i], result->top_logprobs[i]};
     return true;
 }
@@ -104,16 +106,11 @@ static bool push_id(engine *e, const engine_seq *s, engine_event_kind kind, int 
     event->kind = kind;
     event->id = result->id;
     event->position = position;
-    return n_logprobs < 0 || fill_logprobs(event, result);
+    return n_logprobs < 0 || fill_logprobs(event, n_logprobs, result);
 }
 
-static void handle_sampled(engine *e, engine_seq *s, const backend_output_result *result) {
+static void take_id(engine *e, engine_seq *s, const backend_output_result *result) {
     const engine_request *r = s->request;
-    if (result->status == BACKEND_OUTPUT_EMPTY) {
-        engine_seq_finish(e, s, ENGINE_FINISH_ERROR, -1,
-                          "no token id can be sampled: all are masked or banned");
-        return;
-    }
     int32_t id = result->id;
     s->ids[s->n_ids++] = id;
     if (s->first_token_ns == 0)
@@ -122,12 +119,42 @@ static void handle_sampled(engine *e, engine_seq *s, const backend_output_result
     bool repeats = engine_seq_repeats(s);
     if (!push_id(e, s, ENGINE_EVENT_TOKEN, s->n_ids - 1, r->n_logprobs, result))
         engine_request_finish(e, s->request, ENGINE_FINISH_ERROR, no_memory);
-    else if (engine_request_stops_at(r, &e->limits.options, id))
+    else if (s->n_ids - r->n_prompt >= r->min_output &&
+             engine_request_stops_at(r, &e->limits.options, id))
         engine_seq_finish(e, s, ENGINE_FINISH_STOP, id, NULL);
     else if (s->n_ids == r->max_ids)
         engine_seq_finish(e, s, ENGINE_FINISH_LENGTH, -1, NULL);
     else if (repeats)
         engine_seq_finish(e, s, ENGINE_FINISH_REPETITION, -1, NULL);
+}
+
+// From one due time to the next, so that steps which come late do not add up; but who is very late
+// starts anew instead of hurrying.
+static void hold(const engine *e, engine_seq *s, int64_t hold_ns) {
+    static const int64_t catch_up_ns = 1000000000;
+    bool in_time = s->due_ns > 0 && e->now_ns - s->due_ns < catch_up_ns;
+    if (hold_ns > 0)
+        s->due_ns = (in_time ? s->due_ns : e->now_ns) + hold_ns;
+}
+
+static void handle_sampled(engine *e, engine_seq *s, const backend_output_result *result) {
+    if (result->status == BACKEND_OUTPUT_EMPTY) {
+        engine_seq_finish(e, s, ENGINE_FINISH_ERROR, -1,
+                          "no token id can be sampled: all are masked or banned");
+        return;
+    }
+    if (result->status == BACKEND_OUTPUT_END) {
+        engine_seq_finish(e, s, ENGINE_FINISH_LENGTH, -1, NULL);
+        return;
+    }
+    hold(e, s, result->hold_ns);
+    s->sampling.n_later += 1;
+    if (result->status == BACKEND_OUTPUT_LATER)
+        return;
+    s->sampling.n_later = 0;
+    take_id(e, s, result);
+    for (int i = 0; i < result->n_more && s->state == ENGINE_SEQ_RUNNING; i++)
+        take_id(e, s, &result->more[i]);
 }
 
 static void handle_prompt_output(engine *e, engine_seq *s, const backend_output_result *result) {
@@ -180,7 +207,10 @@ static void handle_seq(engine *e, engine_seq *s, int n_rows, const backend_outpu
             handle_nan(e, r);
             return;
         }
-    s->n_computed += n_rows;
+    // Then the last row is planned, and counted, once more.
+    bool later = n_outputs > 0 && results[n_outputs - 1].status == BACKEND_OUTPUT_LATER;
+    e->stats.tokens_computed -= later;
+    s->n_computed += n_rows - later;
     cache_blocks(e, s);
     if (!r->prompt_done && s->n_computed >= r->n_prompt) {
         r->prompt_done = true;

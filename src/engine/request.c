@@ -78,6 +78,7 @@ static backend_sampling sampling_of(const engine_request *r, const engine_params
                           .repetition = p->repetition,
                           .seed = p->has_seed ? p->seed : random_seed(r->id),
                           .n_prompt = r->n_prompt,
+                          .script = p->script,
                           .n_bias = p->n_bias,
                           .bias_ids = r->bias_ids,
                           .bias_values = r->bias_values,

@@ -52,6 +52,7 @@ typedef struct engine_seq {
     int32_t *ids; // [request->max_ids] prompt then output; filled when first admitted
     int n_ids;
     int n_computed; // ids whose cache entries are in the blocks
+    int64_t due_ns; // not planned before: the end of the last hold. 0: never held
     int32_t *table; // [blocks for request->max_ids] block of positions [i * block_size, ...)
     int n_table;
     int n_hashed;    // table[0, n_hashed) has been offered to the prefix cache

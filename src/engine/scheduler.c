@@ -42,12 +42,11 @@ void engine_choice_start(engine *e, engine_request *r, int choice) {
         engine_waiting_insert(e, &r->seqs[choice]);
 }
 
-static void running_insert(engine *e, engine_seq *s) {
-    int i = e->n_running++;
-    for (; i > 0 && older(s, e->running[i - 1]); i--)
-        e->running[i] = e->running[i - 1];
-    e->running[i] = s;
-    s->state = ENGINE_SEQ_RUNNING;
+static void insert_by_age(engine_seq **list, int *n, engine_seq *s) {
+    int i = (*n)++;
+    for (; i > 0 && older(s, list[i - 1]); i--)
+        list[i] = list[i - 1];
+    list[i] = s;
 }
 
 // From the end, so that of a cached chain the tail is evicted first.
@@ -66,6 +65,29 @@ void engine_running_remove(engine *e, engine_seq *s) {
     e->n_running--;
     memmove(&e->running[i], &e->running[i + 1], (size_t)(e->n_running - i) * sizeof *e->running);
     release_blocks(e, s);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Holds
+
+static const int64_t TICK_NS = 500000;
+
+// Sorts a sequence that runs in, or its hold.
+static void open_or_hold(engine *e, engine_seq *s) {
+    int64_t tick = (s->due_ns + TICK_NS - 1) / TICK_NS * TICK_NS;
+    if (s->due_ns <= e->tick_ns)
+        insert_by_age(e->open, &e->n_open, s);
+    else if (tick < e->due_ns)
+        e->due_ns = tick;
+}
+
+static void find_open(engine *e) {
+    e->now_ns = base_now_ns();
+    e->tick_ns = e->now_ns / TICK_NS * TICK_NS;
+    e->due_ns = INT64_MAX;
+    e->n_open = 0;
+    for (int i = 0; i < e->n_running; i++)
+        open_or_hold(e, e->running[i]);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -230,7 +252,9 @@ static bool admit(engine *e, int64_t *promised) {
     *promised += n_new;
     count_hits(e, s, s->n_computed);
     engine_waiting_remove(e, s);
-    running_insert(e, s);
+    insert_by_age(e->running, &e->n_running, s);
+    s->state = ENGINE_SEQ_RUNNING;
+    open_or_hold(e, s);
     if (s->admitted_ns == 0)
         s->admitted_ns = base_now_ns();
     if (s->request->prompt_done)
@@ -263,23 +287,28 @@ static bool more_to_admit(const engine *e) {
     return e->waiting && e->n_running < e->limits.options.max_num_seqs;
 }
 
+// Who is preempted stays among the open ones, and is passed over.
+static bool wants_rows(const engine_seq *s, bool prompt) {
+    return s->state == ENGINE_SEQ_RUNNING && (rows_wanted(s) > 1) == prompt;
+}
+
 static void plan_decodes(engine *e) {
-    for (int i = 0; i < e->n_running; i++)
-        if (rows_wanted(e->running[i]) == 1)
-            plan_rows(e, e->running[i], reserve(e, e->running[i], 1, true));
+    for (int i = 0; i < e->n_open; i++)
+        if (wants_rows(e->open[i], false))
+            plan_rows(e, e->open[i], reserve(e, e->open[i], 1, true));
 }
 
 static bool prompt_after(const engine *e, int i) {
-    while (++i < e->n_running)
-        if (rows_wanted(e->running[i]) > 1)
+    while (++i < e->n_open)
+        if (wants_rows(e->open[i], true))
             return true;
     return false;
 }
 
 static void plan_prompts(engine *e) {
-    for (int i = 0; i < e->n_running && e->rows_left > 0; i++) {
-        engine_seq *s = e->running[i];
-        if (rows_wanted(s) == 1)
+    for (int i = 0; i < e->n_open && e->rows_left > 0; i++) {
+        engine_seq *s = e->open[i];
+        if (!wants_rows(s, true))
             continue;
         bool others = prompt_after(e, i) || more_to_admit(e);
         int rows = reserve(e, s, chunk(e, s, share(e, others)), true);
@@ -288,11 +317,15 @@ static void plan_prompts(engine *e) {
 }
 
 static void plan_admissions(engine *e) {
+    if (e->preempted || !more_to_admit(e))
+        return;
     int64_t promised = promised_blocks(e);
-    while (!e->preempted && e->rows_left > 0 && more_to_admit(e)) {
+    while (e->rows_left > 0 && more_to_admit(e)) {
         engine_seq *s = e->waiting;
         if (!admit(e, &promised))
             return;
+        if (s->due_ns > e->tick_ns)
+            continue;
         int n_table = s->n_table;
         plan_rows(e, s, reserve(e, s, chunk(e, s, share(e, more_to_admit(e))), false));
         promised -= s->n_table - n_table;
@@ -300,9 +333,9 @@ static void plan_admissions(engine *e) {
 }
 
 static void plan_leftovers(engine *e) {
-    for (int i = 0; i < e->n_running && e->rows_left > 0; i++) {
-        engine_seq *s = e->running[i];
-        if (s->planned == rows_wanted(s))
+    for (int i = 0; i < e->n_open && e->rows_left > 0; i++) {
+        engine_seq *s = e->open[i];
+        if (s->state != ENGINE_SEQ_RUNNING || s->planned == rows_wanted(s))
             continue;
         plan_rows(e, s, 0);
         plan_rows(e, s,
@@ -348,15 +381,16 @@ void engine_plan_build(engine *e) {
     e->rows_left = o->max_num_batched_tokens;
     e->spare_outputs = o->max_outputs - o->max_num_seqs;
     e->preempted = false;
+    find_open(e);
     plan_decodes(e);
     plan_prompts(e);
     plan_admissions(e);
     plan_leftovers(e);
     e->plan = (backend_plan){.ids = e->row_ids, .seqs = e->plan_seqs, .outputs = e->outputs};
     for (int prompts = 0; prompts < 2; prompts++)
-        for (int i = 0; i < e->n_running; i++)
-            if (e->running[i]->planned > 0 && (rows_wanted(e->running[i]) > 1) == prompts)
-                emit(e, e->running[i]);
-    for (int i = 0; i < e->n_running; i++)
-        e->running[i]->planned = 0;
+        for (int i = 0; i < e->n_open; i++)
+            if (e->open[i]->planned > 0 && (rows_wanted(e->open[i]) > 1) == prompts)
+                emit(e, e->open[i]);
+    for (int i = 0; i < e->n_open; i++)
+        e->open[i]->planned = 0;
 }

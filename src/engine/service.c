@@ -4,8 +4,10 @@
 // thread that submits them; a lock is held only to move entries, never during a step.
 #include "engine/state.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct command {
     engine_request *request; // to submit; NULL: abort `id`
@@ -30,10 +32,15 @@ struct engine_thread {
 
     pthread_mutex_t out_lock;
     engine_events out;
-    engine_stats stats; // as of the last step
-    int64_t n_live;     // choices submitted whose end is not in `out` yet
-    commands taken;     // the engine thread's half of the pair of command lists
+    engine_stats stats;    // as of the last step
+    int64_t n_live;        // choices submitted whose end is not in `out` yet
+    int64_t held_until_ns; // the engine waits until then, which counts as progress; 0: it does not
+    commands taken;        // the engine thread's half of the pair of command lists
 };
+
+// How long the engine's thread waits for commands.
+#define NOT_AT_ALL 0
+#define FOR_EVER INT64_MAX
 
 static void commands_add(commands *c, command item) {
     if (c->len == c->cap) {
@@ -52,11 +59,15 @@ static void commands_free(commands *c) {
 // ---------------------------------------------------------------------------------------------
 // The engine's thread
 
-// Waits for commands only when there is nothing else to do. False: stop.
-static bool take_commands(engine_thread *t, bool may_wait) {
+// Waits for commands until the time comes. False: stop.
+static bool take_commands(engine_thread *t, int64_t until_ns) {
+    const struct timespec until = {.tv_sec = until_ns / 1000000000,
+                                   .tv_nsec = until_ns % 1000000000};
     pthread_mutex_lock(&t->in_lock);
-    while (may_wait && t->in.len == 0 && !t->stop)
-        pthread_cond_wait(&t->in_changed, &t->in_lock);
+    int error = until_ns == NOT_AT_ALL ? ETIMEDOUT : 0;
+    while (error != ETIMEDOUT && t->in.len == 0 && !t->stop)
+        error = until_ns == FOR_EVER ? pthread_cond_wait(&t->in_changed, &t->in_lock)
+                                     : pthread_cond_timedwait(&t->in_changed, &t->in_lock, &until);
     commands taken = t->in;
     t->in = t->taken;
     t->taken = taken;
@@ -91,7 +102,18 @@ static void run_commands(engine_thread *t) {
     t->taken.len = 0;
 }
 
-static void publish(engine_thread *t) {
+static int64_t latest(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static void end_wait(engine_thread *t) {
+    pthread_mutex_lock(&t->out_lock);
+    t->held_until_ns = 0;
+    t->stats.last_progress_ns = base_now_ns();
+    pthread_mutex_unlock(&t->out_lock);
+}
+
+static void publish(engine_thread *t, engine_outcome outcome) {
     engine_event event;
     bool any = false;
     pthread_mutex_lock(&t->out_lock);
@@ -100,7 +122,10 @@ static void publish(engine_thread *t) {
         t->n_live -= event.kind == ENGINE_EVENT_FINISH;
         *engine_events_push(&t->out) = event;
     }
+    int64_t progress_ns = t->stats.last_progress_ns; // a submission's, perhaps, and newer
     engine_get_stats(t->engine, &t->stats);
+    t->stats.last_progress_ns = latest(t->stats.last_progress_ns, progress_ns);
+    t->held_until_ns = outcome == ENGINE_HELD ? t->engine->due_ns : 0;
     pthread_mutex_unlock(&t->out_lock);
     if (any)
         t->wake(t->wake_arg);
@@ -108,11 +133,17 @@ static void publish(engine_thread *t) {
 
 static void *run(void *arg) {
     engine_thread *t = arg;
-    bool busy = false;
-    while (take_commands(t, !busy)) {
+    engine_outcome outcome = ENGINE_IDLE;
+    int64_t until_ns = NOT_AT_ALL;
+    while (take_commands(t, until_ns)) {
+        if (outcome == ENGINE_HELD)
+            end_wait(t);
         run_commands(t);
-        busy = engine_step(t->engine);
-        publish(t);
+        outcome = engine_try_step(t->engine);
+        publish(t, outcome);
+        until_ns = outcome == ENGINE_STEPPED ? NOT_AT_ALL
+                   : outcome == ENGINE_HELD  ? t->engine->due_ns
+                                             : FOR_EVER;
     }
     return NULL;
 }
@@ -140,7 +171,11 @@ int engine_thread_start(engine_thread **out, engine *e, void (*wake)(void *arg),
     t->wake_arg = arg;
     pthread_mutex_init(&t->in_lock, NULL);
     pthread_mutex_init(&t->out_lock, NULL);
-    pthread_cond_init(&t->in_changed, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->in_changed, &clock);
+    pthread_condattr_destroy(&clock);
     engine_get_stats(e, &t->stats);
     t->n_live = e->n_live;
     int error = pthread_create(&t->thread, NULL, run, t);
@@ -176,6 +211,8 @@ static void send_command(engine_thread *t, command c) {
 static bool claim(engine_thread *t, int n) {
     pthread_mutex_lock(&t->out_lock);
     bool room = t->n_live + n <= t->engine->limits.capacity;
+    if (room && t->n_live == 0)
+        t->stats.last_progress_ns = base_now_ns();
     if (room)
         t->n_live += n;
     pthread_mutex_unlock(&t->out_lock);
@@ -217,5 +254,7 @@ void engine_thread_get_stats(engine_thread *t, engine_stats *out) {
     pthread_mutex_lock(&t->out_lock);
     *out = t->stats;
     out->waiting = (int)(t->n_live - out->running);
+    int64_t now = base_now_ns(), held_until = t->held_until_ns;
+    out->last_progress_ns = latest(out->last_progress_ns, held_until < now ? held_until : now);
     pthread_mutex_unlock(&t->out_lock);
 }

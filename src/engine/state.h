@@ -13,8 +13,8 @@
 
 // The age of a sequence is (request's arrival, choice). Older ones go first everywhere:
 //   running[i] is older than running[i + 1]; the waiting list is in the same order
-//   the oldest running sequence gets rows in every step, and is preempted only if it is alone,
-//   which engine_limits.max_ids makes impossible: so every step makes progress and all end.
+//   the oldest sequence gets rows in every step unless it is held, and is preempted only if it is
+//   alone, which engine_limits.max_ids makes impossible. Holds end, so it goes on, and all end.
 struct engine {
     backend *backend;
     engine_limits limits;
@@ -30,7 +30,13 @@ struct engine {
     int64_t n_live;           // choices not finished
     uint64_t n_arrivals;
 
-    // The step being planned. rows_left = max_num_batched_tokens - sum of planned. Each sequence
+    // When the step being planned began, and the last tick of the grid on which holds end: they
+    // are rounded up to it, so that many sequences share a step.
+    int64_t now_ns, tick_ns;
+    int64_t due_ns;    // the tick at which the first hold ends; INT64_MAX: nobody is held
+    engine_seq **open; // [max_num_seqs] running and not held, by age; some preempted since
+    int n_open;
+    // rows_left = max_num_batched_tokens - sum of planned. Each sequence
     // may have one output; spare_outputs are those left for the log-probabilities of prompts.
     int rows_left, spare_outputs;
     bool preempted; // some sequence, in this step
@@ -43,13 +49,21 @@ struct engine {
     engine_events events;
     engine_stats stats;                // the counters; the rest is filled in when asked for
     int64_t nan_at_step, slow_step_ms; // faults; -1: none
+    bool stalled;                      // another one
 };
+
+typedef enum {
+    ENGINE_IDLE,    // there is nothing to do
+    ENGINE_HELD,    // nothing can be planned before engine.due_ns, unless requests come or go
+    ENGINE_STEPPED, // a step was done
+} engine_outcome;
 
 // engine.c
 // As engine_submit, with a request made before and without the bound on the queue. False, and
 // nothing done, when the id is in use.
 bool engine_enqueue(engine *e, engine_request *r);
 void engine_bury_dead(engine *e);
+engine_outcome engine_try_step(engine *e); // as engine_step, without sleeping
 
 // scheduler.c
 void engine_waiting_insert(engine *e, engine_seq *s);
@@ -58,6 +72,8 @@ void engine_waiting_remove(engine *e, engine_seq *s);
 void engine_running_remove(engine *e, engine_seq *s);
 // Lets the next choice that is still NEW wait for admission, if there is one.
 void engine_choice_start(engine *e, engine_request *r, int choice);
+// The plan has no rows when everybody is held, and may have none when `preempted` is set: then
+// another one can have some.
 void engine_plan_build(engine *e);
 
 // output.c

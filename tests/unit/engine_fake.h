@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAKE_VOCAB = 97, FAKE_EMPTY_SLOT = -1 };
+enum { FAKE_VOCAB = 97, FAKE_EMPTY_SLOT = -1, FAKE_MOST_MORE = 4 };
 
 // ---------------------------------------------------------------------------------------------
 // The "model": functions of a list of ids
@@ -39,6 +39,32 @@ static inline bool fake_is_nan(uint64_t hash, int nan_every) {
     return nan_every > 0 && fake_mix(hash ^ 0x4e614e) % (uint64_t)nan_every == 0;
 }
 
+// What only a backend without a model does, each by chance once in so many outputs; 0: never.
+typedef struct fake_moods {
+    int later_every, end_every, more_every, hold_every;
+} fake_moods;
+
+static inline bool fake_mood(uint64_t hash, uint64_t which, int every) {
+    return every > 0 && fake_mix(hash ^ which) % (uint64_t)every == 0;
+}
+
+static inline bool fake_ends(const fake_moods *m, uint64_t hash) {
+    return fake_mood(hash, 0x656e64, m->end_every);
+}
+
+// LATERs in a row, then further ids with the first.
+static inline int fake_n_later(const fake_moods *m, uint64_t hash) {
+    return fake_mood(hash, 0x6c617465, m->later_every) ? 1 + (int)(hash % 2) : 0;
+}
+
+static inline int fake_n_more(const fake_moods *m, uint64_t hash) {
+    return fake_mood(hash, 0x6d6f7265, m->more_every) ? 1 + (int)(hash % FAKE_MOST_MORE) : 0;
+}
+
+static inline int64_t fake_hold_ns(const fake_moods *m, uint64_t hash) {
+    return fake_mood(hash, 0x686f6c64, m->hold_every) ? 1 + (int64_t)(hash % 100000) : 0;
+}
+
 // The first permitted id at or after a start that the ids, and unless greedy the key, decide. A
 // bias of 100 decides alone.
 static inline int32_t fake_pick(uint64_t hash, float temperature, uint64_t seed, uint32_t choice,
@@ -59,11 +85,12 @@ static inline int32_t fake_pick(uint64_t hash, float temperature, uint64_t seed,
 typedef struct fake {
     backend base;
     model_config config;
-    int nan_every;  // 0: never
+    int nan_every; // 0: never
+    fake_moods moods;
     int32_t *slots; // [n_blocks, block_size]
-    int32_t *ids;   // [max_model_len] a sequence read back
-    backend_output_result *results;
-    int32_t *top_ids; // [max_outputs, max_logprobs]
+    int32_t *ids;   // [max_model_len + FAKE_MOST_MORE] a sequence read back, and what comes next
+    backend_output_result *results, *more; // [max_outputs], [max_outputs, FAKE_MOST_MORE]
+    int32_t *top_ids;                      // [max_outputs, 1 + FAKE_MOST_MORE, max_logprobs]
     float *top_logprobs;
     backend_plan plan;
     backend_sampling last_sampling;
@@ -99,17 +126,66 @@ static inline void fake_read_back(fake *f, const backend_seq *s, int n) {
     }
 }
 
-static inline int32_t fake_sample(const backend_sampling *s, uint64_t hash) {
+static inline int32_t fake_sample(const backend_sampling *s, uint64_t hash, bool constrained) {
     bool permitted[FAKE_VOCAB];
     for (int i = 0; i < FAKE_VOCAB; i++)
         permitted[i] = !s->mask || s->mask[i / 32] >> (i % 32) & 1;
-    for (int i = 0; i < s->n_banned; i++)
+    for (int i = 0; i < s->n_banned && constrained; i++)
         permitted[s->banned[i]] = false;
     int32_t forced = -1;
     for (int i = 0; i < s->n_bias; i++)
         if (s->bias_values[i] == 100)
             forced = s->bias_ids[i];
     return fake_pick(hash, s->temperature, s->seed, s->choice, forced, permitted);
+}
+
+// `place`: 0 for the output's own result, 1 + i for its further ids.
+static inline void fake_logprobs(fake *f, backend_output_result *r, int index, int place,
+                                 uint64_t hash, int n_top) {
+    int most = f->base.options.max_logprobs;
+    int64_t at = ((int64_t)index * (1 + FAKE_MOST_MORE) + place) * most;
+    r->logprob = fake_logprob(hash, r->id);
+    r->rank = 1 + (int)(hash % 7);
+    r->n_top = n_top;
+    r->top_ids = &f->top_ids[at];
+    r->top_logprobs = &f->top_logprobs[at];
+    for (int i = 0; i < n_top; i++) {
+        f->top_ids[at + i] = (int32_t)((hash + (uint64_t)i) % FAKE_VOCAB);
+        f->top_logprobs[at + i] = fake_logprob(hash, f->top_ids[at + i]);
+    }
+}
+
+// Bans are those of the first id, so they do not hold for further ones.
+static inline void fake_more(fake *f, int index, int n, const backend_sampling *sampling) {
+    backend_output_result *r = &f->results[index];
+    backend_output_result *more = &f->more[(ptrdiff_t)index * FAKE_MOST_MORE];
+    r->more = more;
+    for (int i = 0; i < r->n_more; i++) {
+        f->ids[n + i] = i > 0 ? more[i - 1].id : r->id;
+        uint64_t hash = fake_hash(f->ids, n + i + 1);
+        more[i] = (backend_output_result){.id = fake_sample(sampling, hash, false)};
+        fake_logprobs(f, &more[i], index, 1 + i, hash, f->base.options.max_logprobs);
+    }
+}
+
+static inline bool fake_sampled(fake *f, backend_output_result *r, const backend_sampling *s,
+                                uint64_t hash) {
+    f->last_sampling = *s;
+    r->hold_ns = fake_hold_ns(&f->moods, hash);
+    r->status = BACKEND_OUTPUT_LATER;
+    if (s->n_later < fake_n_later(&f->moods, hash))
+        return false;
+    fake_check(s->n_later == fake_n_later(&f->moods, hash), "asked too often");
+    r->status = BACKEND_OUTPUT_END;
+    if (fake_ends(&f->moods, hash))
+        return false;
+    r->status = BACKEND_OUTPUT_EMPTY;
+    r->id = fake_sample(s, hash, true);
+    if (r->id < 0)
+        return false;
+    r->status = BACKEND_OUTPUT_OK;
+    r->n_more = fake_n_more(&f->moods, hash);
+    return true;
 }
 
 static inline void fake_output(fake *f, const backend_seq *s, int index) {
@@ -127,24 +203,11 @@ static inline void fake_output(fake *f, const backend_seq *s, int index) {
         fake_check(o->sample->n_history == n, "the history has another length");
         fake_check(memcmp(o->sample->history, f->ids, (size_t)n * sizeof *f->ids) == 0,
                    "the history has other ids");
-        f->last_sampling = *o->sample;
-        r->id = fake_sample(o->sample, hash);
-        if (r->id < 0) {
-            r->status = BACKEND_OUTPUT_EMPTY;
+        if (!fake_sampled(f, r, o->sample, hash))
             return;
-        }
+        fake_more(f, index, n, o->sample);
     }
-    r->logprob = fake_logprob(hash, r->id);
-    r->rank = 1 + (int)(hash % 7);
-    r->n_top = o->n_logprobs > 0 ? o->n_logprobs : 0;
-    int32_t *top_ids = &f->top_ids[index * f->base.options.max_logprobs];
-    float *top_logprobs = &f->top_logprobs[index * f->base.options.max_logprobs];
-    for (int i = 0; i < r->n_top; i++) {
-        top_ids[i] = (int32_t)((hash + (uint64_t)i) % FAKE_VOCAB);
-        top_logprobs[i] = fake_logprob(hash, top_ids[i]);
-    }
-    r->top_ids = top_ids;
-    r->top_logprobs = top_logprobs;
+    fake_logprobs(f, r, index, 0, hash, o->n_logprobs > 0 ? o->n_logprobs : 0);
 }
 
 static inline void fake_submit(backend *b, const backend_plan *plan) {
@@ -183,6 +246,7 @@ static inline void fake_close(backend *b) {
     free(f->slots);
     free(f->ids);
     free(f->results);
+    free(f->more);
     free(f->top_ids);
     free(f->top_logprobs);
     pthread_cond_destroy(&f->changed);
@@ -211,10 +275,12 @@ static inline fake *fake_open(const engine_options *o, int nan_every) {
     f->slots = malloc(n_slots * sizeof *f->slots);
     for (size_t i = 0; i < n_slots; i++)
         f->slots[i] = FAKE_EMPTY_SLOT;
-    f->ids = calloc((size_t)o->max_model_len, sizeof *f->ids);
+    f->ids = calloc((size_t)o->max_model_len + FAKE_MOST_MORE, sizeof *f->ids);
     f->results = calloc(max_outputs, sizeof *f->results);
-    f->top_ids = calloc(max_outputs * max_logprobs + 1, sizeof *f->top_ids);
-    f->top_logprobs = calloc(max_outputs * max_logprobs + 1, sizeof *f->top_logprobs);
+    f->more = calloc(max_outputs * FAKE_MOST_MORE, sizeof *f->more);
+    size_t n_tops = max_outputs * (1 + FAKE_MOST_MORE) * max_logprobs + 1;
+    f->top_ids = calloc(n_tops, sizeof *f->top_ids);
+    f->top_logprobs = calloc(n_tops, sizeof *f->top_logprobs);
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->changed, NULL);
     return f;
@@ -239,14 +305,14 @@ static inline bool fake_in(int32_t id, const int32_t *ids, int n) {
 }
 
 static inline void fake_permit(bool *permitted, const engine_options *o, const engine_params *p,
-                               const int32_t *output, int n_output) {
+                               const int32_t *output, int n_output, bool constrained) {
     for (int i = 0; i < FAKE_VOCAB; i++) {
         permitted[i] = p->n_allowed == 0 || fake_in(i, p->allowed_ids, p->n_allowed);
-        if (n_output < p->min_tokens &&
+        if (constrained && n_output < p->min_tokens &&
             (fake_in(i, o->eos_ids, o->n_eos) || fake_in(i, p->stop_ids, p->n_stop_ids)))
             permitted[i] = false;
     }
-    for (int i = 0; i < p->n_bad_words; i++) {
+    for (int i = 0; i < p->n_bad_words && constrained; i++) {
         int before = p->bad_word_lens[i] - 1;
         bool matches = before <= n_output;
         for (int j = 0; matches && j < before; j++)
@@ -270,9 +336,9 @@ static inline bool fake_repeats(const engine_repetition *r, const int32_t *outpu
     return false;
 }
 
-static inline fake_expected fake_expect(const engine_options *o, int max_ids, int nan_every,
-                                        const int32_t *prompt, int n_prompt, const engine_params *p,
-                                        int choice) {
+static inline fake_expected fake_expect_moody(const engine_options *o, int max_ids, int nan_every,
+                                              const fake_moods *moods, const int32_t *prompt,
+                                              int n_prompt, const engine_params *p, int choice) {
     fake_expected x = {.stop_id = -1};
     int32_t *ids = malloc((size_t)max_ids * sizeof *ids);
     memcpy(ids, prompt, (size_t)n_prompt * sizeof *ids);
@@ -281,20 +347,25 @@ static inline fake_expected fake_expect(const engine_options *o, int max_ids, in
     for (int i = 0; i < p->n_bias; i++)
         if (p->bias_values[i] >= 100)
             forced = p->bias_ids[i];
-    for (int n = n_prompt;;) {
+    for (int n = n_prompt, n_more = 0;; n_more--) {
         uint64_t hash = fake_hash(ids, n);
-        bool permitted[FAKE_VOCAB];
-        fake_permit(permitted, o, p, x.output, x.n_output);
+        bool permitted[FAKE_VOCAB], asked = n_more == 0;
+        fake_permit(permitted, o, p, x.output, x.n_output, asked);
         int32_t id = fake_pick(hash, p->temperature, p->seed, (uint32_t)choice, forced, permitted);
-        x.nan = fake_is_nan(hash, nan_every);
+        x.nan = asked && fake_is_nan(hash, nan_every);
+        x.finish = ENGINE_FINISH_LENGTH;
+        if (asked && !x.nan && fake_ends(moods, hash))
+            break;
+        if (asked)
+            n_more = 1 + fake_n_more(moods, hash);
         x.finish = ENGINE_FINISH_ERROR;
         if (x.nan || id < 0)
             break;
         ids[n++] = x.output[x.n_output++] = id;
         x.finish = ENGINE_FINISH_STOP;
         x.stop_id = id;
-        if ((!p->ignore_eos && fake_in(id, o->eos_ids, o->n_eos)) ||
-            fake_in(id, p->stop_ids, p->n_stop_ids))
+        if (x.n_output >= p->min_tokens && ((!p->ignore_eos && fake_in(id, o->eos_ids, o->n_eos)) ||
+                                            fake_in(id, p->stop_ids, p->n_stop_ids)))
             break;
         x.finish = ENGINE_FINISH_LENGTH;
         x.stop_id = -1;
@@ -307,6 +378,13 @@ static inline fake_expected fake_expect(const engine_options *o, int max_ids, in
     }
     free(ids);
     return x;
+}
+
+static inline fake_expected fake_expect(const engine_options *o, int max_ids, int nan_every,
+                                        const int32_t *prompt, int n_prompt, const engine_params *p,
+                                        int choice) {
+    static const fake_moods none = {0};
+    return fake_expect_moody(o, max_ids, nan_every, &none, prompt, n_prompt, p, choice);
 }
 
 #endif

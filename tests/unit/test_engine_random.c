@@ -76,6 +76,11 @@ static void world_open(world *w, uint64_t seed) {
     o->eos_ids[1] = 12;
     int nan_every = chance(w, 20) ? 150 : 0;
     w->fake = fake_open(o, nan_every);
+    if (chance(w, 40)) // shorter holds than the grid's ticks, so that many end at once
+        w->fake->moods = (fake_moods){.later_every = pick(w, 0, 8),
+                                      .end_every = 30 * pick(w, 0, 3),
+                                      .more_every = pick(w, 0, 4),
+                                      .hold_every = 8 * pick(w, 0, 4)};
     w->engine = engine_create(&w->fake->base, o);
     w->engine->prefix.seed = seed; // to be repeatable
     if (chance(w, 15))
@@ -139,8 +144,9 @@ static void random_request(world *w, submitted *s) {
 static void expect_request(world *w, submitted *s) {
     int max_ids = w->engine->limits.max_ids;
     for (int i = 0; i < s->params.n; i++) {
-        s->choices[i].expected = fake_expect(&w->options, max_ids, w->fake->nan_every, s->prompt,
-                                             s->n_prompt, &s->params, i);
+        s->choices[i].expected =
+            fake_expect_moody(&w->options, max_ids, w->fake->nan_every, &w->fake->moods, s->prompt,
+                              s->n_prompt, &s->params, i);
         s->nan |= s->choices[i].expected.nan;
     }
     for (int n = 1; s->params.n_prompt_logprobs >= 0 && n < s->n_prompt; n++)
