@@ -1,0 +1,112 @@
+// The body of a completion or a chat -> an api_call.
+#include "api/read.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int api_model_check(const api_options *o, const api_object *body) {
+    const char *name = NULL;
+    size_t len = 0;
+    int rc = api_field_string(body, "model", &name, &len);
+    if (rc || len == 0)
+        return rc;
+    for (int i = 0; i < o->n_served_names; i++)
+        if (strcmp(name, o->served_names[i]) == 0)
+            return 0;
+    return api_fail(body->error, 404, "model", "The model `%.200s` does not exist.", name);
+}
+
+// tool_choice without tools is refused as elsewhere; with tools, tools are.
+static int read_tools(const api_object *body) {
+    static const char *const words[] = {"none", "auto", "required"};
+    const json_t *tools = api_field_get(body, "tools"),
+                 *choice = api_field_get(body, "tool_choice");
+    const char *word = json_string_value(choice);
+    int rc = api_tools_refuse(body);
+    if (rc)
+        return rc;
+    if (tools)
+        return api_field_fail(body, 400, "tools", "must not be empty");
+    if (!choice)
+        return 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (word && strcmp(word, words[i]) == 0)
+            return i == 0 ? 0 : api_field_fail(body, 400, "tool_choice", "needs tools");
+    if (json_is_object(choice))
+        return api_field_fail(body, 400, "tool_choice", "needs tools");
+    return api_field_fail(body, 400, "tool_choice",
+                          "must be none, auto, required or an object that names a function");
+}
+
+static int read_chat(api_reading *r) {
+    const api_options *o = r->options;
+    api_call *c = r->call;
+    size_t max_bytes = SIZE_MAX;
+    c->prompts = base_calloc(1, sizeof *c->prompts);
+    c->n_prompts = 1;
+    if (r->truncate == 0)
+        max_bytes = (size_t)o->max_model_len * token_max_bytes(o->vocab);
+    int rc = api_chat_read(o, &r->body, max_bytes, &c->prompts->ids,
+                           api_wants_text(r) ? &c->prompts->text : NULL);
+    return rc ? rc : api_prompt_finish(r, c->prompts, true);
+}
+
+static int read_body(api_reading *r) {
+    bool chat = r->call->kind == API_CHAT;
+    int rc;
+    if (chat && !r->options->chat)
+        return api_fail(r->body.error, 400, "messages",
+                        "This model's tokenizer has no tokens for chats.");
+    if ((rc = api_model_check(r->options, &r->body)) || (rc = api_shape_read(r)) ||
+        (rc = api_params_read(r)) || (rc = api_lists_read(r)) ||
+        (chat && (rc = read_tools(&r->body))) || (rc = chat ? read_chat(r) : api_prompts_read(r)) ||
+        (rc = api_params_fit(r)))
+        return rc;
+    api_lists_bind(r);
+    return 0;
+}
+
+int api_call_parse(api_call **out, api_kind kind, const api_options *o, const char *body,
+                   size_t len, const char *request_id, api_error *error) {
+    json_t *json;
+    *out = NULL;
+    *error = (api_error){0};
+    int rc = api_body_parse(&json, body, len, error);
+    if (rc)
+        return rc;
+    api_call *c = base_calloc(1, sizeof *c);
+    c->kind = kind;
+    c->created = base_wall_s();
+    c->model = o->served_names[0];
+    c->skip_special = c->include_reasoning = true;
+    engine_params_init(&c->params);
+    snprintf(c->id, sizeof c->id, "%s-%s", kind == API_CHAT ? "chatcmpl" : "cmpl", request_id);
+    api_reading r = {.options = o, .call = c, .body = {.json = json, .error = error}};
+    rc = read_body(&r);
+    json_decref(json);
+    if (rc) {
+        api_call_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void api_call_free(api_call *c) {
+    if (!c)
+        return;
+    for (int i = 0; i < c->n_prompts; i++) {
+        base_ids_free(&c->prompts[i].ids);
+        base_str_free(&c->prompts[i].text);
+    }
+    for (int i = 0; i < c->n_stops; i++)
+        base_free(c->stops[i]);
+    base_free(c->prompts);
+    base_free(c->stops);
+    base_free(c->stop_lens);
+    base_ids_free(&c->lists);
+    base_free(c->bias_values);
+    base_free(c->bad_words);
+    base_free(c->bad_word_lens);
+    base_free(c);
+}
