@@ -1,0 +1,101 @@
+// Replies: their common headers, errors as OpenAI objects, and the access log.
+#include "api/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+// A client's id becomes part of ours and may come back as a header.
+static bool good_id(http_slice id) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "._-";
+    if (!id.at || id.len == 0 || id.len >= API_ID_BYTES)
+        return false;
+    for (size_t i = 0; i < id.len; i++)
+        if (!memchr(allowed, id.at[i], sizeof allowed - 1))
+            return false;
+    return true;
+}
+
+void api_request_id(const http_exchange *x, char id[API_ID_BYTES]) {
+    http_slice given = http_header(x, "x-request-id");
+    if (good_id(given)) {
+        memcpy(id, given.at, given.len);
+        id[given.len] = '\0';
+        return;
+    }
+    unsigned char bits[16];
+    if (getrandom(bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
+        base_error("api: the system gives no random bits");
+        abort();
+    }
+    for (size_t i = 0; i < sizeof bits; i++) {
+        id[2 * i] = "0123456789abcdef"[bits[i] >> 4];
+        id[2 * i + 1] = "0123456789abcdef"[bits[i] & 15];
+    }
+    id[2 * sizeof bits] = '\0';
+}
+
+static void add_id_header(const api_server *s, const http_exchange *x, const char *id,
+                          base_str *headers) {
+    char own[API_ID_BYTES];
+    if (!s->options.request_id_headers)
+        return;
+    if (!id) {
+        api_request_id(x, own);
+        id = own;
+    }
+    base_str_printf(headers, "X-Request-Id: %s\r\n", id);
+}
+
+// Without the query, in which somebody may have put a key.
+static void log_access(const api_server *s, const http_exchange *x, int status) {
+    if (!s->options.access_log)
+        return;
+    http_slice method = http_method(x), path = http_path(x);
+    base_info("%s - \"%.*s %.*s HTTP/1.1\" %d %s", http_peer(x), (int)method.len, method.at,
+              (int)path.len, path.at, status, http_status_text(status));
+}
+
+void api_respond(api_server *s, http_exchange *x, const char *id, int status, const char *type,
+                 const char *headers, const void *body, size_t len) {
+    base_str all = {0};
+    if (headers)
+        base_str_adds(&all, headers);
+    add_id_header(s, x, id, &all);
+    log_access(s, x, status);
+    http_respond(x, status, type, all.data, body, len);
+    base_str_free(&all);
+}
+
+void api_respond_json(api_server *s, http_exchange *x, const char *id, const base_str *body) {
+    api_respond(s, x, id, 200, "application/json", NULL, body->data, body->len);
+}
+
+void api_respond_error(api_server *s, http_exchange *x, const char *id, const api_error *error,
+                       const char *headers) {
+    base_str body = {0}, all = {0};
+    if (headers)
+        base_str_adds(&all, headers);
+    if (error->retry_after_s > 0)
+        base_str_printf(&all, "Retry-After: %d\r\n", error->retry_after_s);
+    api_error_print(error, &body);
+    api_respond(s, x, id, error->status, "application/json", all.data, body.data, body.len);
+    base_str_free(&body);
+    base_str_free(&all);
+}
+
+void api_stream_start(api_server *s, http_exchange *x, const char *id) {
+    base_str headers = {0};
+    add_id_header(s, x, id, &headers);
+    log_access(s, x, 200);
+    http_stream_start(x, headers.data);
+    base_str_free(&headers);
+}
+
+void api_on_error(void *arg, int status, const char *reason, base_str *body) {
+    (void)arg;
+    api_error error;
+    api_fail(&error, status, "", "%s", reason);
+    api_error_print(&error, body);
+}
