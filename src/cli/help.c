@@ -150,6 +150,10 @@ static void completion_command(const cli_table *table, const cli_command *comman
         base_str_printf(out, " --%s", row->name);
         if (row->type == CLI_BOOL && strcmp(row->name, "help") != 0)
             base_str_printf(out, " --no-%s", row->name);
+        if (row->alias != NULL && row->alias[1] == '-')
+            base_str_printf(out, " %s", row->alias);
+        if (row->inverse != NULL)
+            base_str_printf(out, " --%s", row->inverse);
     }
     base_str_adds(out, "\"\n        case \"$previous\" in\n");
     for (int i = 0; (row = cli_table_row(table, i)) != NULL; i++) {

@@ -80,10 +80,10 @@ static const cli_row rows[] = {
     {.name = "load-format",
      .type = CLI_CHOICE,
      .fallback = "auto",
-     .words = "auto|safetensors",
-     .later = "dummy",
+     .words = "auto|safetensors|dummy",
      .group = "Model",
-     .help = "Both read safetensors; for random weights see abruzzi synth.",
+     .help = "auto is safetensors. dummy: random weights of the configuration's shapes; no weight "
+             "file is read.",
      .commands = CLI_RUN},
     {.name = "dtype",
      .type = CLI_CHOICE,

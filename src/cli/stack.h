@@ -3,6 +3,7 @@
 #ifndef CLI_STACK_H
 #define CLI_STACK_H
 
+#include "api/api.h"
 #include "cli/cli.h"
 #include "engine/engine.h"
 #include "token/token.h"
@@ -11,17 +12,20 @@ typedef struct cli_stack_needs {
     int max_logprobs; // of an output row; -1: the vocabulary, more than that is cut
     int max_outputs;  // of a step; at least max-num-seqs are made
     int max_queue;
+    const char *replay; // a file of scripts to play instead of the model; NULL: the model
 } cli_stack_needs;
 
 typedef struct cli_stack {
     model *model;
     token_vocab *vocab;
+    api_replay *replay; // NULL: the model itself
     backend *backend;
-    engine *engine;
+    engine *engine; // NULL once it has been given to somebody
+    engine_options limits;
     model_plan plan;
 } cli_stack;
 
-// Reads the options of table.c's group "Engine" and the model. Everything is freed on error.
+// Reads the options of rows_engine.c and rows_model.c. Everything is freed on error.
 int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *needs, base_err *err);
 void cli_stack_close(cli_stack *s);
 

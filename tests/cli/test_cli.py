@@ -182,7 +182,8 @@ def test_completion_script(call):
 
     assert candidates("abruzzi", "com") == ["complete", "completion"]
     assert candidates("abruzzi", "complete", "--top") == ["--top-p", "--top-k"]
-    assert candidates("abruzzi", "complete", "--no-en") == ["--no-enable-prefix-caching"]
+    assert candidates("abruzzi", "complete", "--no-en") == [
+        "--no-enable-prefix-caching", "--no-enable-chunked-prefill", "--no-enforce-eager"]
     assert candidates("abruzzi", "complete", "--numerics", "") == ["exact", "fast"]
     assert candidates("abruzzi", "synth", "--preset", "k") == ["k2-slice", "k2"]
 
@@ -249,6 +250,8 @@ def test_inspect_plans_for_ranks(call, tiny):
     assert "tensor-parallel-size" in err
     _, err = call("inspect", tiny, "-tp", 2, "-dcp", 4, status=64)
     assert "decode-context-parallel-size" in err
+    _, err = call("complete", tiny, "-q", "x", "-tp", 2, status=64)
+    assert "--tensor-parallel-size 2: not available in this version" in err
 
 
 def test_verify(call, tiny, tmp_path):
