@@ -1,0 +1,312 @@
+// abruzzi serve: the OpenAI-compatible server, from its flags to its end.
+#include "cli/defaults.h"
+#include "cli/keys.h"
+#include "cli/notify.h"
+#include "cli/signals.h"
+#include "cli/stack.h"
+#include "cli/welcome.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+// Rows whose log-probabilities one step can give: enough for prompt_logprobs to run in chunks.
+enum { PROMPT_OUTPUTS = 64 };
+
+typedef struct serve {
+    const cli_options *o;
+    const char *model; // as it was named
+    const char *replay;
+    cli_keys keys;
+    cli_stack stack;
+    chat_format *chat; // NULL: the tokenizer has no chat tokens
+    char *tokenizer_config;
+    api_options options;
+    api_server *server;
+} serve;
+
+static bool is_kimi(const cli_options *o, const char *parser) {
+    return strcmp(cli_string(o, parser), "kimi_k2") == 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// What can be found wrong before a model is loaded, which may take minutes
+
+static int find_engine(serve *s, base_err *err) {
+    const char *text = cli_string(s->o, "engine");
+    if (strcmp(text, "native") == 0)
+        return 0;
+    if (strncmp(text, "replay:", 7) != 0 || text[7] == '\0')
+        return base_fail(err, BASE_ERR_USAGE, "--engine: '%s' is neither native nor replay:FILE",
+                         text);
+    s->replay = text + 7;
+    return 0;
+}
+
+static int check_flags(const cli_options *o, base_err *err) {
+    int n;
+    const char *const *names = cli_strings(o, "served-model-name", &n);
+    for (int i = 0; i < n; i++) {
+        if (names[i][0] == '\0')
+            return base_fail(err, BASE_ERR_USAGE, "--served-model-name: a name is empty");
+    }
+    if (cli_bool(o, "enable-auto-tool-choice") && !is_kimi(o, "tool-call-parser"))
+        return base_fail(err, BASE_ERR_USAGE,
+                         "--enable-auto-tool-choice needs a --tool-call-parser that is not none");
+    if (cli_given(o, "ssl-keyfile") && !cli_given(o, "ssl-certfile"))
+        return base_fail(err, BASE_ERR_USAGE, "--ssl-keyfile needs --ssl-certfile");
+    if (cli_given(o, "ssl-certfile") && cli_given(o, "uds") && !cli_given(o, "host") &&
+        !cli_given(o, "port"))
+        return base_fail(err, BASE_ERR_USAGE,
+                         "--ssl-certfile: TLS is for TCP; with --uds give --host or --port too");
+    return 0;
+}
+
+static void find_http(const cli_options *o, http_options *out) {
+    bool tcp = !cli_given(o, "uds") || cli_given(o, "host") || cli_given(o, "port");
+    *out = (http_options){
+        .host = tcp ? cli_string(o, "host") : NULL,
+        .port = (int)cli_int(o, "port"),
+        .uds = cli_string(o, "uds"),
+        .certfile = cli_string(o, "ssl-certfile"),
+        .keyfile = cli_string(o, "ssl-keyfile"),
+        .n_threads = (int)cli_int(o, "http-threads"),
+    };
+    if (out->keyfile == NULL)
+        out->keyfile = out->certfile; // one file may hold both
+    http_limits_init(&out->limits);
+    out->limits.max_connections = (int)cli_int(o, "max-connections");
+    out->limits.ping_interval_ms = (int)lround(cli_float(o, "ping-interval") * 1e3);
+}
+
+static bool answer_early(void *arg, http_exchange *x) {
+    (void)arg;
+    http_respond(x, 503, NULL, "Retry-After: 10\r\n", NULL, 0);
+    return false;
+}
+
+static void ignore_exchange(void *arg, http_exchange *x) {
+    (void)arg;
+    (void)x;
+}
+
+static void ignore_wake(void *arg, int thread) {
+    (void)arg;
+    (void)thread;
+}
+
+// A port in use, a socket that cannot be made, a certificate that does not fit its key.
+static int try_to_listen(const serve *s, base_err *err) {
+    http_options options = s->options.http;
+    options.n_threads = 1;
+    options.handler = (http_handler){.on_head = answer_early,
+                                     .on_request = ignore_exchange,
+                                     .on_gone = ignore_exchange,
+                                     .on_wake = ignore_wake};
+    http_server *server = NULL;
+    int rc = http_server_start(&server, &options, err);
+    if (rc == 0)
+        http_server_stop(server, 0);
+    return rc;
+}
+
+// A connection is a file descriptor, and service managers give 1,024.
+static void raise_file_limit(int connections) {
+    enum { OTHERS = 256 };
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)connections + OTHERS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < wanted)
+        base_warn("open files are limited to %llu (ulimit -n): fewer than --max-connections %d "
+                  "can be open at once",
+                  (unsigned long long)limit.rlim_cur, connections);
+}
+
+static int prepare(serve *s, base_err *err) {
+    const cli_options *o = s->o;
+    if (cli_argument(o, 0) == NULL && !cli_given(o, "model"))
+        return base_fail(err, BASE_ERR_USAGE,
+                         "no model given: a directory or a hub id. 'make run' serves a small one "
+                         "of random weights, 'abruzzi synth DIR' writes one");
+    int rc = cli_model_argument(o, &s->model, err);
+    if (rc == 0)
+        rc = find_engine(s, err);
+    if (rc == 0)
+        rc = check_flags(o, err);
+    if (rc == 0)
+        rc = cli_keys_read(&s->keys, o, err);
+    if (rc != 0)
+        return rc;
+    find_http(o, &s->options.http);
+    cli_set_log_level(o);
+    raise_file_limit(s->options.http.limits.max_connections);
+    return try_to_listen(s, err);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Start
+
+static void find_names(serve *s) {
+    api_options *a = &s->options;
+    a->served_names = cli_strings(s->o, "served-model-name", &a->n_served_names);
+    if (a->n_served_names == 0) {
+        a->served_names = &s->model;
+        a->n_served_names = 1;
+    }
+    a->root = s->model;
+    a->keys = (const char *const *)s->keys.at;
+    a->n_keys = s->keys.n;
+}
+
+static void find_flags(serve *s) {
+    const cli_options *o = s->o;
+    api_options *a = &s->options;
+    a->max_queue = (int)cli_int(o, "max-queue");
+    a->reasoning_parser = is_kimi(o, "reasoning-parser");
+    a->tool_parser = is_kimi(o, "tool-call-parser");
+    a->auto_tool_choice = cli_bool(o, "enable-auto-tool-choice");
+    a->prompt_tokens_details = cli_bool(o, "enable-prompt-tokens-details");
+    a->force_include_usage = cli_bool(o, "enable-force-include-usage");
+    a->tokenizer_info = cli_bool(o, "enable-tokenizer-info-endpoint");
+    a->request_id_headers = cli_bool(o, "enable-request-id-headers");
+    a->server_load_tracking = cli_bool(o, "enable-server-load-tracking");
+    a->allow_special = cli_bool(o, "allow-special-tokens-in-text");
+    a->return_tokens_as_token_ids = cli_bool(o, "return-tokens-as-token-ids");
+    a->access_log = !cli_bool(o, "disable-access-log");
+    a->log_requests = cli_bool(o, "enable-log-requests");
+    a->log_stats = !cli_bool(o, "disable-log-stats");
+    a->stats_interval_s = cli_float(o, "log-stats-interval");
+    a->stall_s = cli_float(o, "stall-timeout");
+    a->watchdog_s = cli_float(o, "watchdog-timeout");
+}
+
+static void find_model(serve *s) {
+    const model_config *config = model_get_config(s->stack.model);
+    const engine_options *limits = &s->stack.limits;
+    int64_t most = cli_int(s->o, "max-logprobs");
+    api_options *a = &s->options;
+    a->vocab = s->stack.vocab;
+    a->chat = s->chat;
+    a->tokenizer_config = s->tokenizer_config;
+    a->max_model_len = limits->max_model_len;
+    a->vocab_size = config->vocab_size;
+    a->max_num_seqs = limits->max_num_seqs;
+    a->max_logprobs = most < 0 ? -1 : limits->max_logprobs;
+    a->block_size = limits->block_size;
+    a->n_blocks = limits->n_blocks;
+    a->kv_tokens = s->stack.plan.kv_tokens;
+    a->cache_dtype = strcmp(cli_string(s->o, "numerics"), "exact") == 0 ? "float32" : "bfloat16";
+    a->n_eos = limits->n_eos;
+    memcpy(a->eos_ids, limits->eos_ids, sizeof a->eos_ids);
+    a->replay = s->stack.replay;
+}
+
+static void find_chat(serve *s) {
+    base_err why = {0};
+    if (chat_format_create(&s->chat, s->stack.vocab, &why) != 0)
+        base_warn("There will be no chat, only completions: %s", why.message);
+}
+
+static int load(serve *s, base_err *err) {
+    const cli_stack_needs needs = {
+        .max_logprobs = (int)cli_int(s->o, "max-logprobs"),
+        .max_outputs = PROMPT_OUTPUTS,
+        .max_queue = (int)cli_int(s->o, "max-queue"),
+        .replay = s->replay,
+    };
+    int rc = cli_stack_open(&s->stack, s->o, &needs, err);
+    if (rc == 0)
+        rc = cli_find_defaults(s->o, s->stack.model, &s->options.defaults, err);
+    if (rc != 0)
+        return rc;
+    s->tokenizer_config = base_path_join(model_dir(s->stack.model), "tokenizer_config.json");
+    find_chat(s);
+    find_names(s);
+    find_flags(s);
+    find_model(s);
+    return 0;
+}
+
+static int start(serve *s, base_err *err) {
+    engine *e = s->stack.engine;
+    s->stack.engine = NULL; // the server's now, also when it does not start
+    return api_server_start(&s->server, &s->options, e, err);
+}
+
+static void announce(const serve *s) {
+    const http_options *http = &s->options.http;
+    const cli_welcome w = {
+        .host = http->host,
+        .port = api_server_port(s->server),
+        .tls = http->certfile != NULL,
+        .socket = http->uds,
+        .model = s->options.served_names[0],
+        .chat = s->chat != NULL,
+        .need_key = s->keys.n > 0,
+    };
+    base_str text = {0};
+    api_print_routes(s->server);
+    cli_server_address(&w, &text);
+    base_info("Starting Abruzzi server on %s", text.data);
+    base_info("Application startup complete.");
+    base_str_clear(&text);
+    cli_print_welcome(&w, &text);
+    fwrite(text.data, 1, text.len, stdout);
+    fflush(stdout);
+    clearerr(stdout); // a server may run without anybody who reads this
+    base_str_free(&text);
+}
+
+// ---------------------------------------------------------------------------------------------
+// End
+
+// Requests that run go on, for as long as they may; new ones get 503.
+static void drain(serve *s) {
+    static const struct timespec moment = {.tv_nsec = 20 * 1000 * 1000};
+    double timeout = cli_float(s->o, "shutdown-timeout"), begin = base_now_s();
+    base_info("Draining: %d requests", api_server_active(s->server));
+    api_server_drain(s->server);
+    while (api_server_active(s->server) > 0 && base_now_s() - begin < timeout)
+        nanosleep(&moment, NULL);
+    int left = api_server_active(s->server);
+    if (left > 0)
+        base_warn("%d requests did not end within --shutdown-timeout %g s", left, timeout);
+}
+
+static int run(serve *s, base_err *err) {
+    int rc = prepare(s, err);
+    if (rc == 0)
+        rc = load(s, err);
+    if (rc == 0)
+        rc = start(s, err);
+    if (rc != 0)
+        return rc;
+    announce(s);
+    cli_notify("READY=1");
+    int signal = cli_signals_wait(s->options.http.uds);
+    base_info("%s", strsignal(signal));
+    cli_notify("STOPPING=1");
+    drain(s);
+    api_server_stop(s->server);
+    base_info("Shutdown complete.");
+    return 0;
+}
+
+int cmd_serve(const cli_options *o, base_err *err) {
+    serve s = {.o = o};
+    int rc = cli_signals_begin(err);
+    if (rc != 0)
+        return rc;
+    signal(SIGPIPE, SIG_IGN); // a client that is gone is an error of write
+    rc = run(&s, err);
+    cli_stack_close(&s.stack);
+    chat_format_free(s.chat);
+    cli_keys_free(&s.keys);
+    base_free(s.tokenizer_config);
+    return rc;
+}
