@@ -100,18 +100,23 @@ static void consider(search *s, const char *name, cli_found f) {
     }
 }
 
+static void consider_negated(search *s, const char *name, int i) {
+    char negated[CLI_NAME_MAX] = "no-";
+    strncat(negated, name, sizeof negated - 4);
+    consider(s, negated, (cli_found){.row = i, .negated = true});
+}
+
 // All the names a row answers to.
 static void consider_row(search *s, const cli_row *row, int i) {
+    bool long_alias = row->alias != NULL && strncmp(row->alias, "--", 2) == 0;
     consider(s, row->name, (cli_found){.row = i});
-    const char *alias =
-        row->alias != NULL && strncmp(row->alias, "--", 2) == 0 ? row->alias + 2 : NULL;
-    if (alias != NULL)
-        consider(s, alias, (cli_found){.row = i});
+    if (long_alias)
+        consider(s, row->alias + 2, (cli_found){.row = i});
     if (row->type != CLI_BOOL)
         return;
-    char negated[CLI_NAME_MAX] = "no-";
-    strncat(negated, row->name, sizeof negated - 4);
-    consider(s, negated, (cli_found){.row = i, .negated = true});
+    consider_negated(s, row->name, i);
+    if (long_alias)
+        consider_negated(s, row->alias + 2, i);
     if (row->inverse != NULL)
         consider(s, row->inverse, (cli_found){.row = i, .negated = true});
 }
