@@ -154,7 +154,7 @@ static int open_indexed(model *m, const char *index_path, base_err *err) {
     return rc;
 }
 
-static int open_weights(model *m, base_err *err) {
+static int open_files(model *m, base_err *err) {
     static char single_name[] = "model.safetensors";
     char *const single[] = {single_name};
     char *index_path = base_path_join(m->dir, "model.safetensors.index.json");
@@ -170,7 +170,12 @@ static int open_weights(model *m, base_err *err) {
                        m->dir);
     base_free(index_path);
     base_free(single_path);
-    return rc != 0 ? rc : model_inventory(m, err);
+    return rc;
+}
+
+static int open_dummy(model *m, base_err *err) {
+    int rc = model_dummy_open(m, err);
+    return rc != 0 ? rc : build_table(m, err);
 }
 
 int model_open(model **out, const char *dir_or_id, const model_open_options *options,
@@ -179,8 +184,11 @@ int model_open(model **out, const char *dir_or_id, const model_open_options *opt
     int rc = model_hub_resolve(&m->dir, dir_or_id, err);
     if (rc == 0)
         rc = read_config(m, options, err);
-    if (rc == 0 && !(options && options->config_only))
-        rc = open_weights(m, err);
+    if (rc == 0 && !(options && options->config_only)) {
+        rc = options && options->dummy ? open_dummy(m, err) : open_files(m, err);
+        if (rc == 0)
+            rc = model_inventory(m, err);
+    }
     if (rc != 0) {
         model_close(m);
         m = NULL;
@@ -204,6 +212,7 @@ void model_close(model *m) {
         base_free(m->layers[i].expert_down);
     }
     model_names_free(&m->by_name);
+    model_dummy_free(m->dummy);
     base_free(m->layers);
     base_free(m->shards);
     base_free(m->tensors);

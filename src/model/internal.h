@@ -110,6 +110,8 @@ typedef struct model_shard {
     int first_tensor, end_tensor; // its tensors, by offset
 } model_shard;
 
+typedef struct model_dummy model_dummy;
+
 struct model {
     char *dir;
     model_config config;
@@ -124,10 +126,21 @@ struct model {
     model_layer *layers; // [config.n_layers]
     model_matrix embed, lm_head;
     const model_tensor *final_norm;
+    model_dummy *dummy; // NULL: the weights are in files
 };
 
 // Finds and checks every tensor the configuration asks for; classifies the others.
 int model_inventory(model *m, base_err *err);
+
+// ---------------------------------------------------------------------------------------------
+// dummy.c
+
+// Fills in tensors and shards as if they had been read.
+int model_dummy_open(model *m, base_err *err);
+// [offset, offset + bytes) must be within the tensor.
+void model_dummy_read(const model *m, const model_tensor *t, uint64_t offset, size_t bytes,
+                      void *out);
+void model_dummy_free(model_dummy *d); // NULL is fine
 
 // ---------------------------------------------------------------------------------------------
 // read.c

@@ -66,6 +66,18 @@ int64_t model_find_non_finite(model_dtype dtype, const void *data, size_t bytes)
     return dtype == MODEL_F32 ? find_f32(data, bytes / 4) : -1;
 }
 
+static int read_piece(const model *m, const model_tensor *t, uint64_t offset, size_t bytes,
+                      void *out, base_err *err) {
+    if (m->dummy) {
+        model_dummy_read(m, t, offset, bytes, out);
+        return 0;
+    }
+    const model_shard *shard = &m->shards[t->file];
+    if (base_file_pread(shard->fd, out, bytes, t->offset + offset, shard->path, err) != 0)
+        return base_fail_prefix(err, "tensor \"%s\"", t->name);
+    return 0;
+}
+
 int model_read(const model *m, const model_tensor *t, uint64_t offset, uint64_t bytes, void *out,
                base_err *err) {
     size_t size = model_dtype_bytes(t->dtype);
@@ -74,17 +86,18 @@ int model_read(const model *m, const model_tensor *t, uint64_t offset, uint64_t 
                          "tensor \"%s\": bytes [%llu, +%llu) are not elements of its %llu bytes",
                          t->name, (unsigned long long)offset, (unsigned long long)bytes,
                          (unsigned long long)t->bytes);
-    const model_shard *shard = &m->shards[t->file];
     for (uint64_t done = 0; done < bytes;) {
         size_t piece = bytes - done < PIECE_BYTES ? (size_t)(bytes - done) : PIECE_BYTES;
         char *at = (char *)out + done;
-        if (base_file_pread(shard->fd, at, piece, t->offset + offset + done, shard->path, err))
-            return base_fail_prefix(err, "tensor \"%s\"", t->name);
+        int rc = read_piece(m, t, offset + done, piece, at, err);
+        if (rc != 0)
+            return rc;
         int64_t bad = model_find_non_finite(t->dtype, at, piece);
         if (bad >= 0)
             return base_fail(err, BASE_ERR_MODEL,
-                             "%s: tensor \"%s\": element %llu is NaN or infinite", shard->path,
-                             t->name, (unsigned long long)((offset + done) / size + (uint64_t)bad));
+                             "%s: tensor \"%s\": element %llu is NaN or infinite",
+                             m->shards[t->file].path, t->name,
+                             (unsigned long long)((offset + done) / size + (uint64_t)bad));
         done += piece;
     }
     return 0;

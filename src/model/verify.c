@@ -269,6 +269,8 @@ static int summarise(const verification *v, base_str *report, base_err *err) {
 }
 
 int model_verify(const model *m, int threads, base_str *report, base_err *err) {
+    if (m->dummy)
+        return base_fail(err, BASE_ERR_USAGE, "%s: dummy weights cannot be verified", m->dir);
     verification v = {.m = m};
     for (int i = 0; i < m->n_shards; i++) {
         const char *slash = strrchr(m->shards[i].path, '/');
