@@ -1,7 +1,6 @@
 // Log-probabilities as OpenAI's completions and chats show them, and vLLM's prompt_logprobs.
 #include "api/reply.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
@@ -39,7 +38,7 @@ static size_t count_characters(const api_answer *a, int32_t id) {
 
 // JSON has no infinity: vLLM's floor stands for it, and for NaN.
 static void add_logprob(base_str *out, float logprob) {
-    base_json_add_double(out, isfinite(logprob) && logprob > -9999 ? (double)logprob : -9999);
+    base_json_add_double(out, logprob > -9999 ? (double)logprob : -9999);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -69,8 +68,8 @@ static bool enter_key(api_answer *a, const base_str *out, size_t at) {
     return true;
 }
 
-// Tokens that are parts of characters can have the same string: the first one stands, for an object
-// may have a key only once.
+// An object may have a key only once, so the first one stands: the token itself is among the most
+// likely as a rule, and tokens that are parts of characters can have the same string.
 static void add_top(api_answer *a, int32_t id, float logprob, base_str *out) {
     size_t before = out->len;
     if (out->data[before - 1] != '{')
@@ -91,8 +90,7 @@ static void add_tops(api_answer *a, const api_token *t, base_str *out) {
     base_str_adds(out, "{");
     add_top(a, t->id, t->logprob, out);
     for (int i = 0; i < t->n_top; i++)
-        if (t->top[i].id != t->id)
-            add_top(a, t->top[i].id, t->top[i].logprob, out);
+        add_top(a, t->top[i].id, t->top[i].logprob, out);
     base_str_adds(out, "}");
 }
 

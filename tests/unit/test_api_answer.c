@@ -179,12 +179,17 @@ static void test_stop_ids(void **state) {
     sample(0, 0, "a");
     end_with_eos(0, 0);
     expect_end("a", "stop", "null"); // special, so it is not shown
+    b.stop_ids[0] = b.im_end;        // that it was asked for changes nothing
+    expect_end("a", "stop", "null");
     b.call.skip_special = false;
     expect_end("a<|im_end|>", "stop", "null");
     b.call.include_stop = false;
     expect_end("a", "stop", "null");
 
-    b.call.params.ignore_eos = true; // then it is an id as any other
+    b.call.params.ignore_eos = true; // now it is that
+    snprintf(stop_id, sizeof stop_id, "%d", b.im_end);
+    expect_end("a", "stop", stop_id);
+    b.call.params.n_stop_ids = 0; // and now an id as any other
     fixture_script_cut(&b.script, 0);
     sample_id(0, 0, b.im_end);
     sample(0, 0, "a");

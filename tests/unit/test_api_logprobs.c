@@ -56,6 +56,29 @@ static void test_completion_logprobs(void **state) {
     expect_same();
 }
 
+static void test_text_offset(void **state) {
+    (void)state;
+    int32_t ids[] = {b.think, byte_id('x'), b.think_end, byte_id(0xc3), byte_id('y')};
+    char expected[128], lens[8] = {0};
+    set_up(API_COMPLETION);
+    b.call.logprobs = true;
+    b.call.params.n_logprobs = 0;
+    for (int i = 0; i < 5; i++)
+        sample_id(0, 0, ids[i]);
+    finish(0, 0, ENGINE_FINISH_LENGTH);
+    play(false, FIXTURE_ALL_AT_ONCE, 0);
+    assert_non_null(strstr(b.out.data, "\"text_offset\":[0,7,8,16,17]"));
+    expect_same();
+    b.call.tokens_as_ids = true; // the strings are what counts
+    for (int i = 0; i < 5; i++)
+        lens[i] = (char)snprintf(NULL, 0, "token_id:%d", ids[i]);
+    snprintf(expected, sizeof expected, "\"text_offset\":[0,%d,%d,%d,%d]", lens[0],
+             lens[0] + lens[1], lens[0] + lens[1] + lens[2], lens[0] + lens[1] + lens[2] + lens[3]);
+    play(false, FIXTURE_ALL_AT_ONCE, 0);
+    assert_non_null(strstr(b.out.data, expected));
+    expect_same();
+}
+
 static void test_echo(void **state) {
     (void)state;
     set_up(API_COMPLETION);
@@ -137,6 +160,9 @@ static void test_prompt_logprobs(void **state) {
         if (!strstr(b.out.data, expected.data))
             fail_msg("%s has no %s", b.out.data, expected.data);
         base_str_free(&expected);
+        json_t *body = fixture_strip_body(&b.out, kind == API_CHAT);
+        assert_non_null(body); // no key is there twice
+        json_decref(body);
     }
 }
 
@@ -172,6 +198,7 @@ static void test_logprobs_of_the_vocabulary(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_completion_logprobs),
+        cmocka_unit_test(test_text_offset),
         cmocka_unit_test(test_echo),
         cmocka_unit_test(test_echo_alone),
         cmocka_unit_test(test_chat_logprobs),
