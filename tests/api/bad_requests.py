@@ -1,0 +1,208 @@
+"""Bytes that are no request, for a raw socket: CASES, a list of (name, bytes, statuses).
+
+`statuses` is the status that refuses the bytes, or a set of those that may. Each case ends in one
+refusal and a closed connection: what looks like a second request in it is not one. Most are ways to
+make two programs disagree on where a request ends ("smuggling"). They hold for the default limits
+of a server, and none needs more than the bytes given to be refused.
+"""
+
+GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+END = b"\r\n\r\n"
+NEXT = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HEAD_LIMIT = 16384
+HEADER_LIMIT = 100
+
+
+def _host(value):
+    return b"GET /v1/models HTTP/1.1\r\nHost: " + value + END
+
+
+def _target(target, method=b"GET"):
+    return method + b" " + target + b" HTTP/1.1\r\nHost: localhost" + END
+
+
+def _version(version):
+    return b"GET /v1/models " + version + b"\r\nHost: localhost" + END
+
+
+CASES = [
+    # Content-Length and Transfer-Encoding
+    (
+        "CL.TE",
+        POST + b"Content-Length: 6\r\nTransfer-Encoding: chunked" + END + b"0" + END + NEXT,
+        400,
+    ),
+    (
+        "TE.CL",
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 4" + END + b"2a\r\n" + NEXT,
+        400,
+    ),
+    ("CL 0 and TE", POST + b"Content-Length: 0\r\nTransfer-Encoding: chunked" + END + NEXT, 400),
+    ("CL.TE of two cases", POST + b"content-length: 1\r\nTRANSFER-ENCODING: CHUNKED" + END, 400),
+    ("TE.TE", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" + END + NEXT, 400),
+    (
+        "TE.TE identity",
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity" + END,
+        400,
+    ),
+    ("TE.TE cow", POST + b"Transfer-Encoding: cow\r\nTransfer-encoding: chunked" + END, 400),
+    ("TE in HTTP/1.0", CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0" + END, 400),
+    ("TE xchunked", POST + b"Transfer-Encoding: xchunked" + END + NEXT, 501),
+    ("TE identity", POST + b"Transfer-Encoding: identity" + END + NEXT, 501),
+    ("TE gzip, chunked", POST + b"Transfer-Encoding: gzip, chunked" + END + NEXT, 501),
+    ("TE chunked, gzip", POST + b"Transfer-Encoding: chunked, gzip" + END + NEXT, {400, 501}),
+    ("TE chunked, chunked", POST + b"Transfer-Encoding: chunked, chunked" + END, {400, 501}),
+    ("TE with a comma", POST + b"Transfer-Encoding: chunked," + END, {400, 501}),
+    ("TE with a parameter", POST + b"Transfer-Encoding: chunked;a=b" + END, {400, 501}),
+    ("TE quoted", POST + b'Transfer-Encoding: "chunked"' + END, {400, 501}),
+    ("TE empty", POST + b"Transfer-Encoding:" + END, {400, 501}),
+    ("TE with a no-break space", POST + b"Transfer-Encoding: \xa0chunked" + END, {400, 501}),
+    ("TE with a vertical tab", POST + b"Transfer-Encoding: \x0bchunked" + END, 400),
+    ("TE with a form feed", POST + b"Transfer-Encoding: chunked\x0c" + END, 400),
+    ("TE with a NUL", POST + b"Transfer-Encoding: chunked\0" + END, 400),
+    ("TE, blank before the colon", POST + b"Transfer-Encoding : chunked" + END + NEXT, 400),
+    ("TE, tab before the colon", POST + b"Transfer-Encoding\t: chunked" + END + NEXT, 400),
+    ("TE folded", POST + b"Transfer-Encoding:\r\n chunked" + END + NEXT, 400),
+    ("TE behind a blank", POST + b" Transfer-Encoding: chunked" + END + NEXT, 400),
+    ("TE behind a bare LF", POST + b"X: y\nTransfer-Encoding: chunked" + END + NEXT, 400),
+    ("TE behind a bare CR", POST + b"X: y\rTransfer-Encoding: chunked" + END + NEXT, 400),
+    ("CL twice, equal", POST + b"Content-Length: 2\r\nContent-Length: 2" + END + b"{}", 400),
+    ("CL twice, other", POST + b"Content-Length: 2\r\nContent-Length: 0" + END + b"{}" + NEXT, 400),
+    ("CL list, equal", POST + b"Content-Length: 2, 2" + END + b"{}", 400),
+    ("CL list", POST + b"Content-Length: 2,0" + END + b"{}", 400),
+    ("CL empty", POST + b"Content-Length:" + END, 400),
+    ("CL +2", POST + b"Content-Length: +2" + END + b"{}", 400),
+    ("CL -2", POST + b"Content-Length: -2" + END + b"{}", 400),
+    ("CL 0x2", POST + b"Content-Length: 0x2" + END + b"{}", 400),
+    ("CL 2.0", POST + b"Content-Length: 2.0" + END + b"{}", 400),
+    ("CL 2_0", POST + b"Content-Length: 2_0" + END + b"{}", 400),
+    ("CL two", POST + b"Content-Length: two" + END + b"{}", 400),
+    ("CL with a blank inside", POST + b"Content-Length: 2 0" + END + b"{}", 400),
+    ("CL with a NUL", POST + b"Content-Length: 2\0" + END + b"{}", 400),
+    ("CL, blank before the colon", POST + b"Content-Length : 2" + END + b"{}", 400),
+    ("CL in fullwidth digits", POST + b"Content-Length: \xef\xbc\x92" + END + b"{}", 400),
+    ("CL 10^12", POST + b"Content-Length: 1000000000000" + END, 413),
+    ("CL 2^63", POST + b"Content-Length: 9223372036854775808" + END, 413),
+    ("CL 2^64", POST + b"Content-Length: 18446744073709551616" + END + NEXT, 413),
+    ("CL 2^64 + 2", POST + b"Content-Length: 18446744073709551618" + END + b"{}", 413),
+    ("CL of 400 digits", POST + b"Content-Length: " + b"9" * 400 + END, 413),
+    (
+        "CL 10^12, Expect",
+        POST + b"Content-Length: 1000000000000\r\nExpect: 100-continue" + END,
+        413,
+    ),
+    # Chunks
+    ("chunk size empty", CHUNKED + b"\r\n{}\r\n0" + END, 400),
+    ("chunk size +2", CHUNKED + b"+2\r\n{}\r\n0" + END, 400),
+    ("chunk size -2", CHUNKED + b"-2\r\n{}\r\n0" + END, 400),
+    ("chunk size 0x2", CHUNKED + b"0x2\r\n{}\r\n0" + END, 400),
+    ("chunk size g", CHUNKED + b"g\r\n{}\r\n0" + END, 400),
+    ("chunk size 0_2", CHUNKED + b"0_2\r\n{}\r\n0" + END, 400),
+    ("chunk size, blank before", CHUNKED + b" 2\r\n{}\r\n0" + END, 400),
+    ("chunk size, blank behind", CHUNKED + b"2 \r\n{}\r\n0" + END, 400),
+    ("chunk size, NUL behind", CHUNKED + b"2\0\r\n{}\r\n0" + END, 400),
+    ("chunk size, bare LF", CHUNKED + b"2\n{}\r\n0" + END, 400),
+    ("chunk size, bare CR", CHUNKED + b"2\r{}\r\n0" + END, 400),
+    ("chunk size of 17 digits", CHUNKED + b"00000000000000002\r\n{}\r\n0" + END, 400),
+    ("chunk size 2^64", CHUNKED + b"10000000000000000\r\n", {400, 413}),
+    ("chunk size 2^64 + 2", CHUNKED + b"10000000000000002\r\n{}\r\n0" + END, {400, 413}),
+    ("chunk size 2^64 - 1", CHUNKED + b"ffffffffffffffff\r\n{}", 413),
+    ("chunk size 2^63", CHUNKED + b"8000000000000000\r\n{}", 413),
+    ("chunk sizes that wrap around", CHUNKED + b"2\r\n{}\r\nfffffffffffffffe\r\n", 413),
+    ("extension with a bare LF", CHUNKED + b"2;a\n{}\r\n0" + END, 400),
+    ("extension with a bare CR", CHUNKED + b"2;a\rb\r\n{}\r\n0" + END, 400),
+    ("extension with a quoted LF", CHUNKED + b'2;a="\n"\r\n{}\r\n0' + END, 400),
+    ("extension without end", CHUNKED + b"2;" + b"a" * (HEAD_LIMIT + 100), {400, 413, 431}),
+    ("extensions", CHUNKED + (b"1;" + b"a" * 2000 + b"\r\n \r\n") * 9, {400, 413, 431}),
+    ("chunk longer than its size", CHUNKED + b"2\r\n{}}\r\n0" + END, 400),
+    ("chunk shorter than its size", CHUNKED + b"4\r\n{}\r\n0" + END, 400),
+    ("chunk without CRLF", CHUNKED + b"2\r\n{}0" + END, 400),
+    ("chunk with LF only", CHUNKED + b"2\r\n{}\n0" + END, 400),
+    ("trailer without a colon", CHUNKED + b"2\r\n{}\r\n0\r\nabc" + END, 400),
+    ("trailer, blank before the colon", CHUNKED + b"2\r\n{}\r\n0\r\na : b" + END, 400),
+    ("trailer folded", CHUNKED + b"2\r\n{}\r\n0\r\na: b\r\n c" + END, 400),
+    ("trailer with a bare LF", CHUNKED + b"2\r\n{}\r\n0\r\na: b\n\r\n", 400),
+    ("trailer section of LF", CHUNKED + b"2\r\n{}\r\n0\r\n\n", 400),
+    ("trailers", CHUNKED + b"2\r\n{}\r\n0\r\n" + b"a: b\r\n" * (HEADER_LIMIT + 1), 431),
+    ("trailer without end", CHUNKED + b"2\r\n{}\r\n0\r\na: " + b"b" * (HEAD_LIMIT + 100), 431),
+    # Host
+    ("no Host", b"GET /v1/models HTTP/1.1" + END, 400),
+    ("Host empty", _host(b""), 400),
+    ("Host twice", GET + b"Host: localhost" + END, 400),
+    ("Host twice, other", GET + b"host: example.org" + END, 400),
+    ("Host with a path", _host(b"localhost/v1/models?"), 400),
+    ("Host with a path, POST", POST.replace(b"localhost", b"localhost/health?") + b"\r\n", 400),
+    ("Host with a fragment", _host(b"a#"), 400),
+    ("Host with a query", _host(b"a?b"), 400),
+    ("Host with a user", _host(b"a@b"), 400),
+    ("Host with a backslash", _host(b"a\\b"), 400),
+    ("Host with a blank", _host(b"a b"), 400),
+    ("Host list", _host(b"a, b"), 400),
+    ("Host with a scheme", _host(b"http://a"), 400),
+    ("Host above ASCII", _host("ä".encode()), 400),
+    ("Host, port too large", _host(b"a:65536"), 400),
+    ("Host, port negative", _host(b"a:-1"), 400),
+    ("Host, two ports", _host(b"a:80:80"), 400),
+    ("Host, IPv6 without brackets", _host(b"::1"), 400),
+    ("Host, brackets not closed", _host(b"[::1"), 400),
+    ("Host, a name in brackets", _host(b"[localhost]"), 400),
+    # The request line
+    ("HTTP/0.9", b"GET /v1/models\r\n", 400),
+    ("no target", b"GET HTTP/1.1\r\nHost: localhost" + END, 400),
+    ("no method", b" /v1/models HTTP/1.1\r\nHost: localhost" + END, 400),
+    ("a blank behind", _version(b"HTTP/1.1 "), 400),
+    ("two blanks", _target(b" /v1/models"), 400),
+    ("a blank in the target", _target(b"/v1 /models"), 400),
+    ("tabs", b"GET\t/v1/models\tHTTP/1.1\r\nHost: localhost" + END, 400),
+    ("a method of 33 bytes", _target(b"/v1/models", b"A" * 33), 400),
+    ("a method in brackets", _target(b"/v1/models", b"(GET)"), 400),
+    ("absolute form", _target(b"http://localhost/v1/models"), 400),
+    ("absolute form of another host", _target(b"http://example.org/v1/models"), 400),
+    ("authority form", _target(b"example.org:443", b"CONNECT"), 400),
+    ("GET *", _target(b"*"), 400),
+    ("a relative target", _target(b"v1/models"), 400),
+    ("a fragment", _target(b"/v1/models#a"), 400),
+    ("a target above ASCII", _target("/ä".encode()), 400),
+    ("a target with a NUL", _target(b"/v1/models\0"), 400),
+    ("a target with a DEL", _target(b"/v1/models\x7f"), 400),
+    ("a target with a terminal's command", _target(b"/\x1b[2J"), 400),
+    ("http/1.1", _version(b"http/1.1"), 400),
+    ("HTTP/1", _version(b"HTTP/1"), 400),
+    ("HTTP/1.10", _version(b"HTTP/1.10"), 400),
+    ("HTTP/1.2", _version(b"HTTP/1.2"), 505),
+    ("HTTP/2.0", _version(b"HTTP/2.0"), 505),
+    ("the preface of HTTP/2", b"PRI * HTTP/2.0" + END + b"SM" + END, 505),
+    ("a hello of TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ("a proxy's line", b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n" + NEXT, 400),
+    ("empty lines before", b"\r\n" * 10 + NEXT, 400),
+    ("a bare LF before", b"\n" + NEXT, 400),
+    ("a target too long", b"GET /" + b"a" * HEAD_LIMIT, 414),
+    ("a method without end", b"A" * (HEAD_LIMIT + 1), 414),
+    # Headers
+    ("lines that end in LF", NEXT.replace(b"\r", b""), 400),
+    ("lines that end in CR", NEXT.replace(b"\n", b"") + NEXT, 400),
+    ("a head that ends in LF", GET + b"\n", 400),
+    ("a head that ends in CR CR LF", GET + b"\r\r\n", 400),
+    ("a bare CR in a value", GET + b"A: b\rc" + END, 400),
+    ("a fold", GET + b"A: b\r\n c" + END, 400),
+    ("a fold with a tab", GET + b"A: b\r\n\tc" + END, 400),
+    ("a fold before the first header", b"GET /v1/models HTTP/1.1\r\n Host: localhost" + END, 400),
+    ("a blank before the colon", GET + b"A : b" + END, 400),
+    ("a blank in a name", GET + b"A b: c" + END, 400),
+    ("no name", GET + b": b" + END, 400),
+    ("no colon", GET + b"Abc" + END, 400),
+    ("a NUL in a name", GET + b"A\0b: c" + END, 400),
+    ("a NUL in a value", GET + b"A: b\0c" + END, 400),
+    ("a DEL in a value", GET + b"A: \x7f" + END, 400),
+    ("a terminal's command in a value", GET + b"A: \x1b[2J" + END, 400),
+    ("a name above ASCII", GET + "Ä: b".encode() + END, 400),
+    ("a name in brackets", GET + b"(A): b" + END, 400),
+    ("too many headers", GET + b"A: b\r\n" * HEADER_LIMIT + b"\r\n", 431),
+    ("a value too long", GET + b"A: " + b"b" * HEAD_LIMIT + END, 431),
+    ("a name too long", GET + b"A" * HEAD_LIMIT + b": b" + END, 431),
+    ("headers too long together", GET + (b"A: " + b"b" * 1000 + b"\r\n") * 20 + b"\r\n", 431),
+    ("Expect of something", POST + b"Expect: 200-ok\r\nContent-Length: 2" + END + b"{}", 417),
+    ("Expect of a list", POST + b"Expect: 100-continue, x\r\nContent-Length: 2" + END + b"{}", 417),
+]
