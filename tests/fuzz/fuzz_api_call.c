@@ -1,0 +1,103 @@
+// The body of a request, as every route that reads one. What is refused says why in UTF-8; what is
+// accepted, the engine accepts as well.
+#include "api/tokenize.h"
+#include "engine/request.h"
+#include "unit/api_fixture.h"
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(bool condition) {
+    if (!condition)
+        abort();
+}
+
+static void check_utf8(const char *text, size_t len) {
+    for (size_t at = 0; at < len;) {
+        bool valid;
+        at += base_utf8_next(text + at, len - at, &valid);
+        require(valid);
+    }
+}
+
+static void check_error(const api_error *e, int rc) {
+    require(rc == e->status && (rc == 400 || rc == 404 || rc == 501));
+    require(e->message[0] && e->type[0]);
+    check_utf8(e->message, strlen(e->message));
+    check_utf8(e->param, strlen(e->param));
+}
+
+static void check_prompt(const api_options *o, const api_call *c, const api_prompt *p) {
+    engine_limits limits;
+    const engine_options options = {.max_num_seqs = o->max_num_seqs,
+                                    .max_num_batched_tokens = 512,
+                                    .max_model_len = o->max_model_len,
+                                    .max_queue = o->max_queue,
+                                    .block_size = o->block_size,
+                                    .n_blocks = o->n_blocks,
+                                    .max_logprobs = o->max_logprobs,
+                                    .vocab_size = o->vocab_size};
+    base_err err = {0};
+    engine_limits_init(&limits, &options);
+    require(engine_params_check(&limits, p->ids.data, (int)p->ids.len, &c->params, &err) == 0);
+    require(c->kind == API_COMPLETION ||
+            p->ids.len + (size_t)c->params.max_tokens <= (size_t)o->max_model_len);
+    require(!(c->echo || o->log_requests) || p->text.len > 0);
+    check_utf8(p->text.data ? p->text.data : "", p->text.len);
+}
+
+static void parse(const api_options *o, api_kind kind, const char *body, size_t len) {
+    api_call *c;
+    api_error error;
+    int rc = api_call_parse(&c, kind, o, body, len, "fuzz", &error);
+    require((rc == 0) == (c != NULL));
+    if (!c) {
+        check_error(&error, rc);
+        return;
+    }
+    require(c->n_prompts >= 1 && c->n_prompts * c->params.n <= FIXTURE_CAPACITY);
+    require(c->logprobs == (c->params.n_logprobs >= 0));
+    require(c->prompt_logprobs == (c->params.n_prompt_logprobs >= 0));
+    require(!c->discard_output || (c->echo && c->params.max_tokens == 1));
+    for (int i = 0; i < c->n_stops; i++)
+        require(c->stop_lens[i] > 0 && strlen(c->stops[i]) == c->stop_lens[i]);
+    for (int i = 0; i < c->n_prompts; i++)
+        check_prompt(o, c, &c->prompts[i]);
+    api_call_free(c);
+}
+
+static void answer(int (*route)(const api_options *, const char *, size_t, base_str *, api_error *),
+                   const api_options *o, const char *body, size_t len) {
+    base_str reply = {0};
+    api_error error;
+    int rc = route(o, body, len, &reply, &error);
+    if (rc) {
+        check_error(&error, rc);
+        require(reply.len == 0);
+    } else {
+        json_t *json = json_loadb(reply.data, reply.len, JSON_ALLOW_NUL, NULL);
+        require(json != NULL);
+        json_decref(json);
+    }
+    base_str_free(&reply);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static api_fixture fixture;
+    static api_options open; // everything a server can be told to allow
+    const char *body = (const char *)data;
+    if (!fixture.vocab) {
+        require(api_fixture_make(&fixture, NULL) == 0);
+        open = fixture.options;
+        open.allow_special = open.log_requests = open.force_include_usage = true;
+        open.max_logprobs = -1;
+        open.defaults.max_tokens = 7;
+    }
+    for (api_kind kind = API_COMPLETION; kind <= API_CHAT; kind++) {
+        parse(&fixture.options, kind, body, size);
+        parse(&open, kind, body, size);
+    }
+    answer(api_tokenize, &fixture.options, body, size);
+    answer(api_detokenize, &fixture.options, body, size);
+    return 0;
+}
