@@ -139,11 +139,15 @@ static int prepare(serve *s, base_err *err) {
     if (rc == 0)
         rc = check_flags(o, err);
     if (rc == 0)
+        rc = cli_stack_check(o, err);
+    if (rc == 0)
         rc = cli_keys_read(&s->keys, o, err);
     if (rc != 0)
         return rc;
     find_http(o, &s->options.http);
     cli_set_log_level(o);
+    if (cli_given(o, "seed"))
+        base_warn("--seed has no effect: a request has its own seed, or gets a fresh one");
     raise_file_limit(s->options.http.limits.max_connections);
     return try_to_listen(s, err);
 }

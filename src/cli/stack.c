@@ -31,7 +31,7 @@ static int check_parallel_size(const cli_options *o, const char *name, base_err 
                      (long long)cli_int(o, name));
 }
 
-static int check_flags(const cli_options *o, base_err *err) {
+int cli_stack_check(const cli_options *o, base_err *err) {
     int rc = check_parallel_size(o, "tensor-parallel-size", err);
     if (rc == 0)
         rc = check_parallel_size(o, "decode-context-parallel-size", err);
@@ -242,7 +242,7 @@ int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *ne
     int rc = cli_model_argument(o, &name, err);
     if (rc != 0)
         return rc;
-    rc = check_flags(o, err);
+    rc = cli_stack_check(o, err);
     if (rc != 0)
         return rc;
     cli_set_log_level(o);

@@ -25,6 +25,9 @@ typedef struct cli_stack {
     model_plan plan;
 } cli_stack;
 
+// Refuses what vLLM's flags can ask for and this version cannot do; cli_stack_open does it, too.
+int cli_stack_check(const cli_options *o, base_err *err);
+
 // Reads the options of rows_engine.c and rows_model.c. Everything is freed on error.
 int cli_stack_open(cli_stack *s, const cli_options *o, const cli_stack_needs *needs, base_err *err);
 void cli_stack_close(cli_stack *s);

@@ -34,6 +34,15 @@ static const cli_row general[] = {
 };
 
 static const cli_command commands[] = {
+    {.name = "serve",
+     .bit = CLI_SERVE,
+     .arguments = "[MODEL]",
+     .max_arguments = 1,
+     .summary = "Serves a model to OpenAI's clients over HTTP.",
+     .text = "MODEL is a directory in Hugging Face layout, or a hub id such as "
+             "moonshotai/Kimi-K2-Thinking found in the local Hugging Face cache. SIGTERM and "
+             "Ctrl-C let running requests end; the second one quits at once.",
+     .run = cmd_serve},
     {.name = "complete",
      .bit = CLI_COMPLETE,
      .arguments = "[MODEL]",
