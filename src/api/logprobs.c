@@ -68,8 +68,8 @@ static bool enter_key(api_answer *a, const base_str *out, size_t at) {
     return true;
 }
 
-// An object may have a key only once, so the first one stands: the token itself is among the most
-// likely as a rule, and tokens that are parts of characters can have the same string.
+// Tokens that are parts of characters can have the same string: the first one stands, for an object
+// may have a key only once.
 static void add_top(api_answer *a, int32_t id, float logprob, base_str *out) {
     size_t before = out->len;
     if (out->data[before - 1] != '{')
@@ -84,13 +84,19 @@ static void add_top(api_answer *a, int32_t id, float logprob, base_str *out) {
     add_logprob(out, logprob);
 }
 
-// {token: log-probability}, the token itself first, whatever its rank is.
+// {token: log-probability}, the token itself first, whatever its rank is. A prompt's list may be
+// longer than `logprobs` when prompt_logprobs was asked for, too.
 static void add_tops(api_answer *a, const api_token *t, base_str *out) {
+    int left = a->call->params.n_logprobs;
     reset_keys(a, (size_t)t->n_top + 1);
     base_str_adds(out, "{");
     add_top(a, t->id, t->logprob, out);
-    for (int i = 0; i < t->n_top; i++)
+    for (int i = 0; i < t->n_top && left > 0; i++) {
+        if (t->top[i].id == t->id)
+            continue;
         add_top(a, t->top[i].id, t->top[i].logprob, out);
+        left--;
+    }
     base_str_adds(out, "}");
 }
 

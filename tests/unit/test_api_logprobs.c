@@ -84,12 +84,14 @@ static void test_echo(void **state) {
     set_up(API_COMPLETION);
     b.call.echo = b.call.prompt_logprobs = true;
     assert_int_equal(b.prompts[0].ids.len, 2);
-    set_logprobs(push_prompt(1), -4, 1, (engine_logprob[]){{byte_id('x'), -0.125f}});
+    int32_t x = byte_id('x'), y = byte_id('y'), z = byte_id('z'), own = byte_id(':');
+    set_logprobs(push_prompt(1), -4, 4, // of which two are shown, besides the token's own
+                 (engine_logprob[]){{x, -0.125f}, {own, -4}, {y, -5}, {z, -6}});
     script_of_logprobs();
     expect_body("{'index':0,'text':'Q:xy" BAD "','logprobs':{'text_offset':[0,1,2,3,4],"
                 "'token_logprobs':[null,-4.0,-0.5,-3.0,-9999.0],"
                 "'tokens':['Q',':','x','y','" BAD "'],"
-                "'top_logprobs':[null,{':':-4.0,'x':-0.125},{'x':-0.5,'" BAD "':-9999.0},"
+                "'top_logprobs':[null,{':':-4.0,'x':-0.125,'y':-5.0},{'x':-0.5,'" BAD "':-9999.0},"
                 "{'y':-3.0,'x':-0.25,'" BAD "':-2.0},{'" BAD "':-9999.0}]},"
                 "'finish_reason':'length','stop_reason':null,'token_ids':null,"
                 "'prompt_logprobs':null,'prompt_token_ids':null}" COMPLETION_END(2, 3, 5));
