@@ -13,6 +13,7 @@ DEBUG :=
 WERROR :=
 V :=
 FUZZ_SECONDS := 30
+PORT := 8000
 PREFIX := /usr/local
 DESTDIR :=
 
@@ -103,10 +104,10 @@ submake = $(MAKE) --no-print-directory $(jobs)
 deps: ## install the Debian packages that are missing (apt-get, with sudo if need be)
 	@packaging/install-deps.sh
 
-run: ## make a small model of random weights and let it speak
+run: ## serve a small model of random weights on PORT=8000
 	@packaging/install-deps.sh build
 	+@$(submake) all build/models/tiny
-	$(B)/abruzzi complete --model build/models/tiny -q "The Abruzzi Spur is" --max-tokens 32
+	exec $(B)/abruzzi serve build/models/tiny --served-model-name tiny --port $(PORT)
 
 build/models/tiny: | $(B)/abruzzi
 	@mkdir -p $(@D)
@@ -176,18 +177,22 @@ doc_dir := $(DESTDIR)$(PREFIX)/share/doc/abruzzi
 share_dir := $(DESTDIR)$(PREFIX)/share/abruzzi
 man_page := $(DESTDIR)$(PREFIX)/share/man/man1/abruzzi.1
 completion := $(DESTDIR)$(PREFIX)/share/bash-completion/completions/abruzzi
+unit := $(DESTDIR)$(PREFIX)/lib/systemd/system/abruzzi.service
 models := $(wildcard models/*)
 
 install: $(B)/abruzzi ## into PREFIX=/usr/local, below DESTDIR
 	install -D -m 755 $(B)/abruzzi $(bin_dir)/abruzzi
-	install -d $(doc_dir) $(dir $(man_page)) $(dir $(completion))
+	install -d $(doc_dir) $(dir $(man_page)) $(dir $(completion)) $(dir $(unit))
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' packaging/abruzzi.service >$(unit)
+	install -D -m 755 packaging/healthcheck $(share_dir)/healthcheck
+	install -m 644 packaging/config.yaml $(share_dir)/config.yaml
 	$(B)/abruzzi man >$(man_page)
 	$(B)/abruzzi completion bash >$(completion)
 	install -m 644 README.md LICENSE CHANGELOG.md $(wildcard docs/*.md) $(doc_dir)
 	$(if $(models),install -d $(share_dir)/models && cp -r $(models) $(share_dir)/models/)
 
 uninstall: ## remove what install put there
-	rm -f $(bin_dir)/abruzzi $(man_page) $(completion)
+	rm -f $(bin_dir)/abruzzi $(man_page) $(completion) $(unit)
 	rm -rf $(doc_dir) $(share_dir)
 
 clean: ## remove build/ but for the Python environments

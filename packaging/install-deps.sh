@@ -4,7 +4,7 @@
 set -eu
 
 build='gcc libc6-dev libjansson-dev libssl-dev libxxhash-dev libcurl4-openssl-dev libyaml-dev libedit-dev'
-test='libcmocka-dev libpcre2-dev groff-base python3 python3-venv ca-certificates'
+test='libcmocka-dev libpcre2-dev groff-base curl openssl python3 python3-venv ca-certificates'
 check='clang libclang-rt-14-dev llvm clang-format clang-tidy cppcheck python3'
 
 [ $# -gt 0 ] || set -- build test check
