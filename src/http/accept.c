@@ -42,16 +42,18 @@ static void complain(http_server *s, const char *what) {
 }
 
 // The one waiting longest is taken with the descriptor kept for this, and closed: it learns at once
-// that it cannot be served. False: not even that.
-static bool turn_away(http_server *s, int listener) {
+// that it cannot be served. 0, or errno: EAGAIN when nobody waits (accept wants a descriptor first,
+// and so cannot tell).
+static int turn_away(http_server *s, int listener) {
     if (s->reserve < 0)
-        return false;
+        return EMFILE;
     close(s->reserve);
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int code = fd < 0 ? errno : 0;
     if (fd >= 0)
         close(fd);
     s->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    return fd >= 0 && s->reserve >= 0;
+    return s->reserve < 0 ? EMFILE : code;
 }
 
 static http_loop *emptiest(http_server *s) {
@@ -87,15 +89,18 @@ static bool accept_one(http_server *s, const http_listener *listener) {
         welcome(s, listener, fd, (struct sockaddr *)&address);
         return true;
     }
-    switch (errno) {
+    int code = errno;
+    if (code == EMFILE || code == ENFILE) {
+        int refused = turn_away(s, listener->fd);
+        if (refused != EAGAIN)
+            complain(s, strerror(code));
+        code = refused;
+    }
+    switch (code) {
+    case 0:
+        return true;
     case EAGAIN:
         return false;
-    case EMFILE:
-    case ENFILE:
-        complain(s, strerror(errno));
-        if (turn_away(s, listener->fd))
-            return true;
-        break;
     case EINTR:
     case ECONNABORTED: // these are about the one that was accepted (accept(2))
     case EPROTO:
@@ -110,7 +115,7 @@ static bool accept_one(http_server *s, const http_listener *listener) {
     case ETIMEDOUT:
         return true;
     default:
-        complain(s, strerror(errno));
+        complain(s, strerror(code));
     }
     pause_accepting(s);
     return false;

@@ -199,6 +199,13 @@ static inline void bench_await(bench *b, const int *counter, int n) {
         fail_msg("waited for %d of something, there are %d", n, reached);
 }
 
+static inline int count(bench *b, const int *counter) {
+    pthread_mutex_lock(&b->lock);
+    int n = *counter;
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}
+
 // Has thread 0 do `job` to each held exchange, and waits for that.
 static inline void bench_do(bench *b, bench_job *job, const char *text, size_t len) {
     pthread_mutex_lock(&b->lock);
