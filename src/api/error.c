@@ -39,7 +39,7 @@ int api_fail(api_error *e, int status, const char *param, const char *format, ..
 int api_fail_field(api_error *e, const base_err *err) {
     char param[sizeof e->param] = "";
     size_t len = strcspn(err->message, ": ");
-    if (err->message[len] == ':' && len < sizeof param)
+    if (len < sizeof param && err->message[len] == ':')
         snprintf(param, sizeof param, "%.*s", (int)len, err->message);
     return api_fail(e, 400, param, "%s", err->message);
 }

@@ -123,8 +123,9 @@ bool api_json_int(const json_t *value, int64_t *out) {
         *out = json_integer_value(value);
         return true;
     }
+    static const double beyond = 9223372036854775808.0; // 2^63
     double real = json_real_value(value);
-    if (!json_is_real(value) || real != trunc(real) || real < -0x1p63 || real >= 0x1p63)
+    if (!json_is_real(value) || real != trunc(real) || real < -beyond || real >= beyond)
         return false;
     *out = (int64_t)real;
     return true;

@@ -13,6 +13,12 @@
 
 #define CHAT "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
+#define SYSTEM "<|im_system|>system<|im_middle|>"
+#define USER "<|im_user|>user<|im_middle|>"
+#define ASSISTANT "<|im_assistant|>assistant<|im_middle|>"
+#define KIMI SYSTEM "You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"
+#define END "<|im_end|>"
+
 static api_fixture fixture;
 static api_error error;
 
@@ -311,6 +317,17 @@ static void numbers(void **state) {
     api_call_free(c);
 }
 
+// What looks like structure inside a string is none.
+static void strings_are_no_structure(void **state) {
+    (void)state;
+    base_str body = {0};
+    base_str_adds(&body, "{\"prompt\":\"a\",\"user\":\"\\\"");
+    repeat(&body, "{", 300000);
+    base_str_adds(&body, "\\\\\"}");
+    api_call_free(completion(body.data));
+    base_str_free(&body);
+}
+
 static void lists(void **state) {
     (void)state;
     api_call *c = completion(
@@ -466,6 +483,8 @@ static void lengths(void **state) {
         assert_int_equal(c->discard_output, cases[i].discard);
         api_call_free(c);
     }
+    // A text that fills the context leaves no room either.
+    refused_made(API_COMPLETION, "{\"prompt\":\"", END, FIXTURE_CONTEXT, "\"}", "prompt");
     // A prompt with less room than the default is fine: the engine ends at the context's end.
     base_str body = {0};
     base_str_adds(&body, "{\"prompt\":[0");
@@ -549,12 +568,6 @@ static void truncation(void **state) {
 
 // ---------------------------------------------------------------------------------------------
 // Chats
-
-#define SYSTEM "<|im_system|>system<|im_middle|>"
-#define USER "<|im_user|>user<|im_middle|>"
-#define ASSISTANT "<|im_assistant|>assistant<|im_middle|>"
-#define KIMI SYSTEM "You are Kimi, an AI assistant created by Moonshot AI.<|im_end|>"
-#define END "<|im_end|>"
 
 static void conversations(void **state) {
     (void)state;
@@ -671,6 +684,15 @@ static void tokenizer_routes(void **state) {
              ids.data[2], ids.data[3], end);
     check_reply(false, body, "{\"prompt\":\" the\\n\xc3\xa9<|im_end|>\"}");
     base_ids_free(&ids);
+    // The bytes that cannot be shown: the ends of their three ranges.
+    token_encode(fixture.vocab, "\x7f\xc2\xad", 3, TOKEN_PLAIN, &ids);
+    assert_int_equal(ids.len, 3);
+    snprintf(want, sizeof want,
+             "{\"count\":3,\"max_model_len\":4096,\"tokens\":[%d,%d,%d],\"token_strs\":"
+             "[\"\xc4\xa1\",\"\xc3\x82\",\"\xc5\x83\"],\"prompt\":\"\x7f\xc2\xad\"}",
+             ids.data[0], ids.data[1], ids.data[2]);
+    check_reply(true, "{\"prompt\":\"\x7f\xc2\xad\",\"return_token_strs\":true}", want);
+    base_ids_free(&ids);
     check_reply(true, "{\"prompt\":\"\"}",
                 "{\"count\":0,\"max_model_len\":4096,\"tokens\":[],\"token_strs\":null,"
                 "\"prompt\":\"\"}");
@@ -740,6 +762,7 @@ int main(void) {
         cmocka_unit_test(limits_of_the_server),
         cmocka_unit_test(defaults),
         cmocka_unit_test(numbers),
+        cmocka_unit_test(strings_are_no_structure),
         cmocka_unit_test(lists),
         cmocka_unit_test(chats_ban_tool_markers),
         cmocka_unit_test(salts),
