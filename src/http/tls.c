@@ -5,9 +5,8 @@
 // which OpenSSL's plain write(2) could raise.
 #include "http/internal.h"
 
-#include <errno.h>
 #include <openssl/err.h>
-#include <string.h>
+#include <unistd.h>
 
 // Clients that would also speak HTTP/2 are told to speak HTTP/1.1.
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
@@ -23,14 +22,41 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     return SSL_TLSEXT_ERR_OK;
 }
 
+// There is nobody to ask for a passphrase.
+static int no_passphrase(char *out, int size, int writing, void *arg) {
+    (void)out;
+    (void)size;
+    (void)writing;
+    (void)arg;
+    return -1;
+}
+
 static int bad_file(const char *path, const char *what, base_err *err) {
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = ERR_reason_error_string(code);
-    if (!reason && ERR_SYSTEM_ERROR(code))
-        reason = strerror(ERR_GET_REASON(code));
-    base_fail(err, BASE_ERR_USAGE, "%s: %s: %s", path, what, reason ? reason : "cannot be used");
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
+    base_fail(err, BASE_ERR_USAGE, "%s: %s (%s)", path, what, reason ? reason : "OpenSSL");
     ERR_clear_error();
     return BASE_ERR_USAGE;
+}
+
+// OpenSSL's messages do not name what is wrong with a file that cannot be opened.
+static int check_file(const char *path, base_err *err) {
+    uint64_t size;
+    int fd = base_file_open(path, BASE_ERR_USAGE, &size, err);
+    if (fd < 0)
+        return BASE_ERR_USAGE;
+    close(fd);
+    return 0;
+}
+
+static int use_files(SSL_CTX *context, const char *certfile, const char *keyfile, base_err *err) {
+    if (check_file(certfile, err) || check_file(keyfile, err))
+        return BASE_ERR_USAGE;
+    if (SSL_CTX_use_certificate_chain_file(context, certfile) != 1)
+        return bad_file(certfile, "not a PEM certificate chain", err);
+    // This also compares the two.
+    if (SSL_CTX_use_PrivateKey_file(context, keyfile, SSL_FILETYPE_PEM) != 1)
+        return bad_file(keyfile, "not the PEM private key of the certificate", err);
+    return 0;
 }
 
 int http_tls_open(SSL_CTX **out, const char *certfile, const char *keyfile, base_err *err) {
@@ -45,13 +71,8 @@ int http_tls_open(SSL_CTX **out, const char *certfile, const char *keyfile, base
                                   SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF); // tickets need no memory
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
-    int code = 0;
-    if (SSL_CTX_use_certificate_chain_file(context, certfile) != 1)
-        code = bad_file(certfile, "not a PEM certificate chain", err);
-    else if (SSL_CTX_use_PrivateKey_file(context, keyfile, SSL_FILETYPE_PEM) != 1)
-        code = bad_file(keyfile, "not a PEM private key of the certificate", err);
-    else if (SSL_CTX_check_private_key(context) != 1)
-        code = bad_file(keyfile, "not the key of the certificate", err);
+    SSL_CTX_set_default_passwd_cb(context, no_passphrase);
+    int code = use_files(context, certfile, keyfile, err);
     if (code) {
         SSL_CTX_free(context);
         return code;
