@@ -96,6 +96,12 @@ class Server:
         assert found, f"no metric {name}"
         return sum(found)
 
+    def cpu_seconds(self):
+        """CPU time the process has used."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat.rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def terminate(self, patience=PATIENCE):
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
