@@ -73,6 +73,7 @@ static void send(service *s, uint64_t id) {
     base_err err;
     engine_params_init(&p);
     p.script = 0;
+    p.ignore_eos = true;
     if (engine_thread_submit(s->thread, id, prompt, 3, &p, &err) != ENGINE_ACCEPTED)
         fail_msg("%s", err.message);
 }
@@ -87,7 +88,6 @@ static engine_stats stats_of(service *s) {
 static int wait_for_end(service *s, engine_finish finish) {
     engine_event v;
     for (int n_tokens = 0;;) {
-        sem_wait(&s->wakes);
         while (engine_thread_next_event(s->thread, &v)) {
             n_tokens += v.kind == ENGINE_EVENT_TOKEN;
             if (v.kind != ENGINE_EVENT_FINISH)
@@ -95,6 +95,7 @@ static int wait_for_end(service *s, engine_finish finish) {
             assert_int_equal(v.finish, finish);
             return n_tokens;
         }
+        sem_wait(&s->wakes);
     }
 }
 
