@@ -64,7 +64,7 @@ def test_help(call):
     out, err = call("--help")
     assert err == "" and out.startswith("usage: abruzzi COMMAND [flags]\n")
     commands = re.findall(r"^  (\w+) +\w", out, re.M)
-    assert {"complete", "synth", "inspect", "verify", "completion", "man"} <= set(commands)
+    assert {"serve", "complete", "synth", "inspect", "verify", "completion", "man"} <= set(commands)
     for command in commands:
         text, err = call(command, "--help")
         assert err == "" and text.startswith(f"usage: abruzzi {command}")
@@ -186,6 +186,11 @@ def test_completion_script(call):
         "--no-enable-prefix-caching", "--no-enable-chunked-prefill", "--no-enforce-eager"]
     assert candidates("abruzzi", "complete", "--numerics", "") == ["exact", "fast"]
     assert candidates("abruzzi", "synth", "--preset", "k") == ["k2-slice", "k2"]
+    assert candidates("abruzzi", "serve", "--disable-") == [
+        "--disable-log-requests", "--disable-access-log", "--disable-uvicorn-access-log",
+        "--disable-log-stats"]
+    assert candidates("abruzzi", "serve", "--tool-call-parser", "") == ["kimi_k2", "none"]
+    assert candidates("abruzzi", "serve", "--chat-") == []  # known only to be refused
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
@@ -194,7 +199,8 @@ def test_man_page(call):
     done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-P-cbou"], input=page,
                           capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    for text in ["--max-model-len", "--no-enable-prefix-caching", "EXIT STATUS"]:
+    for text in ["--max-model-len", "--no-enable-prefix-caching", "EXIT STATUS", "abruzzi serve",
+                 "--served-model-name NAME...", "FILES"]:
         assert text in done.stdout.replace("−", "-").replace("‐", "-")
 
 

@@ -597,12 +597,39 @@ def test_streams_have_only_so_much_time(slow):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_second_signal_quits(slow, number):
-    server, _, _ = slow(100)
+def test_the_second_signal_quits(slow, tmp_path, number):
+    server, _, _ = slow(100, "--uds", tmp_path / "socket")
+    assert (tmp_path / "socket").exists()
     server.process.send_signal(number)
     wait_for(lambda: "Draining: 1 requests" in server.log(), "draining")
     server.process.send_signal(number)
     assert server.process.wait(PATIENCE) == 128 + number
+    assert not (tmp_path / "socket").exists()
+
+
+def test_a_signal_ends_loading_at_once(abruzzi, env, tiny, tmp_path):
+    """Not after minutes, and not in a drain of nothing."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("tokenizer_config.json", "tiktoken.model"):
+        shutil.copy(tiny / name, model)
+    config = json.loads((tiny / "config.json").read_text())
+    config["num_hidden_layers"] = 400  # as made up as the weights
+    (model / "config.json").write_text(json.dumps(config))
+    process = subprocess.Popen(
+        [abruzzi, "serve", model, "--load-format=dummy", "--port=0", *SHORT],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
+    try:
+        for line in process.stderr:
+            if "Loading weights:" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert "quitting at once" in rest and "Loading weights took" not in rest
+    finally:
+        process.kill()
+        process.stderr.close()
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
