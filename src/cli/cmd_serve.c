@@ -1,9 +1,8 @@
 // abruzzi serve: the OpenAI-compatible server, from its flags to its end.
-#include "cli/defaults.h"
 #include "cli/keys.h"
 #include "cli/notify.h"
+#include "cli/serving.h"
 #include "cli/signals.h"
-#include "cli/stack.h"
 #include "cli/welcome.h"
 #include <math.h>
 #include <signal.h>
@@ -12,19 +11,11 @@
 #include <sys/resource.h>
 #include <time.h>
 
-// Rows whose log-probabilities one step can give: enough for prompt_logprobs to run in chunks.
-enum { PROMPT_OUTPUTS = 64 };
-
 typedef struct serve {
     const cli_options *o;
     const char *model; // as it was named
-    const char *replay;
     cli_keys keys;
-    cli_stack stack;
-    chat_format *chat; // NULL: the tokenizer has no chat tokens
-    char *tokenizer_config;
-    api_options options;
-    api_server *server;
+    cli_serving serving;
 } serve;
 
 static bool is_kimi(const cli_options *o, const char *parser) {
@@ -41,7 +32,7 @@ static int find_engine(serve *s, base_err *err) {
     if (strncmp(text, "replay:", 7) != 0 || text[7] == '\0')
         return base_fail(err, BASE_ERR_USAGE, "--engine: '%s' is neither native nor replay:FILE",
                          text);
-    s->replay = text + 7;
+    s->serving.replay = text + 7;
     return 0;
 }
 
@@ -99,7 +90,7 @@ static void ignore_wake(void *arg, int thread) {
 
 // A port in use, a socket that cannot be made, a certificate that does not fit its key.
 static int try_to_listen(const serve *s, base_err *err) {
-    http_options options = s->options.http;
+    http_options options = s->serving.options.http;
     options.n_threads = 1;
     options.handler = (http_handler){.on_head = answer_early,
                                      .on_request = ignore_exchange,
@@ -144,11 +135,11 @@ static int prepare(serve *s, base_err *err) {
         rc = cli_keys_read(&s->keys, o, err);
     if (rc != 0)
         return rc;
-    find_http(o, &s->options.http);
+    find_http(o, &s->serving.options.http);
     cli_set_log_level(o);
     if (cli_given(o, "seed"))
         base_warn("--seed has no effect: a request has its own seed, or gets a fresh one");
-    raise_file_limit(s->options.http.limits.max_connections);
+    raise_file_limit(s->serving.options.http.limits.max_connections);
     return try_to_listen(s, err);
 }
 
@@ -156,7 +147,7 @@ static int prepare(serve *s, base_err *err) {
 // Start
 
 static void find_names(serve *s) {
-    api_options *a = &s->options;
+    api_options *a = &s->serving.options;
     a->served_names = cli_strings(s->o, "served-model-name", &a->n_served_names);
     if (a->n_served_names == 0) {
         a->served_names = &s->model;
@@ -169,7 +160,7 @@ static void find_names(serve *s) {
 
 static void find_flags(serve *s) {
     const cli_options *o = s->o;
-    api_options *a = &s->options;
+    api_options *a = &s->serving.options;
     a->max_queue = (int)cli_int(o, "max-queue");
     a->reasoning_parser = is_kimi(o, "reasoning-parser");
     a->tool_parser = is_kimi(o, "tool-call-parser");
@@ -189,72 +180,30 @@ static void find_flags(serve *s) {
     a->watchdog_s = cli_float(o, "watchdog-timeout");
 }
 
-static void find_model(serve *s) {
-    const model_config *config = model_get_config(s->stack.model);
-    const engine_options *limits = &s->stack.limits;
-    int64_t most = cli_int(s->o, "max-logprobs");
-    api_options *a = &s->options;
-    a->vocab = s->stack.vocab;
-    a->chat = s->chat;
-    a->tokenizer_config = s->tokenizer_config;
-    a->max_model_len = limits->max_model_len;
-    a->vocab_size = config->vocab_size;
-    a->max_num_seqs = limits->max_num_seqs;
-    a->max_logprobs = most < 0 ? -1 : limits->max_logprobs;
-    a->block_size = limits->block_size;
-    a->n_blocks = limits->n_blocks;
-    a->kv_tokens = s->stack.plan.kv_tokens;
-    a->cache_dtype = strcmp(cli_string(s->o, "numerics"), "exact") == 0 ? "float32" : "bfloat16";
-    a->n_eos = limits->n_eos;
-    memcpy(a->eos_ids, limits->eos_ids, sizeof a->eos_ids);
-    a->replay = s->stack.replay;
-}
-
-static void find_chat(serve *s) {
-    base_err why = {0};
-    if (chat_format_create(&s->chat, s->stack.vocab, &why) != 0)
-        base_warn("There will be no chat, only completions: %s", why.message);
-}
-
 static int load(serve *s, base_err *err) {
-    const cli_stack_needs needs = {
-        .max_logprobs = (int)cli_int(s->o, "max-logprobs"),
-        .max_outputs = PROMPT_OUTPUTS,
-        .max_queue = (int)cli_int(s->o, "max-queue"),
-        .replay = s->replay,
-    };
-    int rc = cli_stack_open(&s->stack, s->o, &needs, err);
-    if (rc == 0)
-        rc = cli_find_defaults(s->o, s->stack.model, &s->options.defaults, err);
-    if (rc != 0)
-        return rc;
-    s->tokenizer_config = base_path_join(model_dir(s->stack.model), "tokenizer_config.json");
-    find_chat(s);
-    find_names(s);
+    cli_serving *v = &s->serving;
+    v->max_logprobs = (int)cli_int(s->o, "max-logprobs");
+    v->max_queue = (int)cli_int(s->o, "max-queue");
     find_flags(s);
-    find_model(s);
-    return 0;
-}
-
-static int start(serve *s, base_err *err) {
-    engine *e = s->stack.engine;
-    s->stack.engine = NULL; // the server's now, also when it does not start
-    return api_server_start(&s->server, &s->options, e, err);
+    int rc = cli_serving_open(v, s->o, err);
+    if (rc == 0)
+        find_names(s);
+    return rc;
 }
 
 static void announce(const serve *s) {
-    const http_options *http = &s->options.http;
+    const http_options *http = &s->serving.options.http;
     const cli_welcome w = {
         .host = http->host,
-        .port = api_server_port(s->server),
+        .port = api_server_port(s->serving.server),
         .tls = http->certfile != NULL,
         .socket = http->uds,
-        .model = s->options.served_names[0],
-        .chat = s->chat != NULL,
+        .model = s->serving.options.served_names[0],
+        .chat = s->serving.chat != NULL,
         .need_key = s->keys.n > 0,
     };
     base_str text = {0};
-    api_print_routes(s->server);
+    api_print_routes(s->serving.server);
     cli_server_address(&w, &text);
     base_info("Starting Abruzzi server on %s", text.data);
     base_info("Application startup complete.");
@@ -273,11 +222,11 @@ static void announce(const serve *s) {
 static void drain(serve *s) {
     static const struct timespec moment = {.tv_nsec = 20 * 1000 * 1000};
     double timeout = cli_float(s->o, "shutdown-timeout"), begin = base_now_s();
-    base_info("Draining: %d requests", api_server_active(s->server));
-    api_server_drain(s->server);
-    while (api_server_active(s->server) > 0 && base_now_s() - begin < timeout)
+    base_info("Draining: %d requests", api_server_active(s->serving.server));
+    api_server_drain(s->serving.server);
+    while (api_server_active(s->serving.server) > 0 && base_now_s() - begin < timeout)
         nanosleep(&moment, NULL);
-    int left = api_server_active(s->server);
+    int left = api_server_active(s->serving.server);
     if (left > 0)
         base_warn("%d requests did not end within --shutdown-timeout %g s", left, timeout);
 }
@@ -287,16 +236,16 @@ static int run(serve *s, base_err *err) {
     if (rc == 0)
         rc = load(s, err);
     if (rc == 0)
-        rc = start(s, err);
+        rc = cli_serving_start(&s->serving, err);
     if (rc != 0)
         return rc;
     announce(s);
     cli_notify("READY=1");
-    int signal = cli_signals_wait(s->options.http.uds);
+    int signal = cli_signals_wait(s->serving.options.http.uds);
     base_info("%s", strsignal(signal));
     cli_notify("STOPPING=1");
     drain(s);
-    api_server_stop(s->server);
+    cli_serving_close(&s->serving);
     base_info("Shutdown complete.");
     return 0;
 }
@@ -308,9 +257,7 @@ int cmd_serve(const cli_options *o, base_err *err) {
         return rc;
     signal(SIGPIPE, SIG_IGN); // a client that is gone is an error of write
     rc = run(&s, err);
-    cli_stack_close(&s.stack);
-    chat_format_free(s.chat);
+    cli_serving_close(&s.serving);
     cli_keys_free(&s.keys);
-    base_free(s.tokenizer_config);
     return rc;
 }

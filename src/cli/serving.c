@@ -1,0 +1,67 @@
+#include "cli/serving.h"
+#include "cli/defaults.h"
+#include <string.h>
+
+// Rows whose log-probabilities one step can give: enough for prompt_logprobs to run in chunks.
+enum { PROMPT_OUTPUTS = 64 };
+
+static void find_model(cli_serving *s, const cli_options *o) {
+    const model_config *config = model_get_config(s->stack.model);
+    const engine_options *limits = &s->stack.limits;
+    api_options *a = &s->options;
+    a->vocab = s->stack.vocab;
+    a->chat = s->chat;
+    a->tokenizer_config = s->tokenizer_config;
+    a->max_model_len = limits->max_model_len;
+    a->vocab_size = config->vocab_size;
+    a->max_num_seqs = limits->max_num_seqs;
+    a->max_queue = limits->max_queue;
+    a->max_logprobs = s->max_logprobs < 0 ? -1 : limits->max_logprobs;
+    a->block_size = limits->block_size;
+    a->n_blocks = limits->n_blocks;
+    a->kv_tokens = s->stack.plan.kv_tokens;
+    a->cache_dtype = strcmp(cli_string(o, "numerics"), "exact") == 0 ? "float32" : "bfloat16";
+    a->n_eos = limits->n_eos;
+    memcpy(a->eos_ids, limits->eos_ids, sizeof a->eos_ids);
+    a->replay = s->stack.replay;
+}
+
+static void find_chat(cli_serving *s) {
+    base_err why = {0};
+    if (chat_format_create(&s->chat, s->stack.vocab, &why) != 0)
+        base_warn("There will be no chat, only completions: %s", why.message);
+}
+
+int cli_serving_open(cli_serving *s, const cli_options *o, base_err *err) {
+    const cli_stack_needs needs = {
+        .max_logprobs = s->max_logprobs,
+        .max_outputs = PROMPT_OUTPUTS,
+        .max_queue = s->max_queue,
+        .replay = s->replay,
+    };
+    int rc = cli_stack_open(&s->stack, o, &needs, err);
+    if (rc == 0)
+        rc = cli_find_defaults(o, s->stack.model, &s->options.defaults, err);
+    if (rc != 0)
+        return rc;
+    s->tokenizer_config = base_path_join(model_dir(s->stack.model), "tokenizer_config.json");
+    find_chat(s);
+    find_model(s, o);
+    return 0;
+}
+
+int cli_serving_start(cli_serving *s, base_err *err) {
+    engine *e = s->stack.engine;
+    s->stack.engine = NULL; // the server's now, also when it does not start
+    return api_server_start(&s->server, &s->options, e, err);
+}
+
+void cli_serving_close(cli_serving *s) {
+    api_server_stop(s->server);
+    s->server = NULL;
+    cli_stack_close(&s->stack);
+    chat_format_free(s->chat);
+    s->chat = NULL;
+    base_free(s->tokenizer_config);
+    s->tokenizer_config = NULL;
+}
