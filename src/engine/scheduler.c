@@ -70,11 +70,16 @@ void engine_running_remove(engine *e, engine_seq *s) {
 // ---------------------------------------------------------------------------------------------
 // Holds
 
-static const int64_t TICK_NS = 500000;
+// A step costs the more, and a tick's delay matters the less, the more sequences there are.
+static int64_t grid_of(int n_running) {
+    static const int64_t fine_ns = 500000;
+    enum { PER_FINE = 128, COARSEST = 4 };
+    return fine_ns * base_min_int(1 + n_running / PER_FINE, COARSEST);
+}
 
 // Sorts a sequence that runs in, or its hold.
 static void open_or_hold(engine *e, engine_seq *s) {
-    int64_t tick = (s->due_ns + TICK_NS - 1) / TICK_NS * TICK_NS;
+    int64_t tick = (s->due_ns + e->grid_ns - 1) / e->grid_ns * e->grid_ns;
     if (s->due_ns <= e->tick_ns)
         insert_by_age(e->open, &e->n_open, s);
     else if (tick < e->due_ns)
@@ -83,7 +88,8 @@ static void open_or_hold(engine *e, engine_seq *s) {
 
 static void find_open(engine *e) {
     e->now_ns = base_now_ns();
-    e->tick_ns = e->now_ns / TICK_NS * TICK_NS;
+    e->grid_ns = grid_of(e->n_running);
+    e->tick_ns = e->now_ns / e->grid_ns * e->grid_ns;
     e->due_ns = INT64_MAX;
     e->n_open = 0;
     for (int i = 0; i < e->n_running; i++)

@@ -30,14 +30,14 @@ struct engine {
     int64_t n_live;           // choices not finished
     uint64_t n_arrivals;
 
-    // When the step being planned began, and the last tick of the grid on which holds end: they
-    // are rounded up to it, so that many sequences share a step.
-    int64_t now_ns, tick_ns;
+    // The step being planned: when it began, and the last tick before it of the grid on which holds
+    // end: they are rounded up to it, so that many sequences share a step.
+    int64_t now_ns, grid_ns, tick_ns;
     int64_t due_ns;    // the tick at which the first hold ends; INT64_MAX: nobody is held
     engine_seq **open; // [max_num_seqs] running and not held, by age; some preempted since
     int n_open;
-    // rows_left = max_num_batched_tokens - sum of planned. Each sequence
-    // may have one output; spare_outputs are those left for the log-probabilities of prompts.
+    // rows_left = max_num_batched_tokens - sum of planned. Each sequence may have one output;
+    // spare_outputs are those left for the log-probabilities of prompts.
     int rows_left, spare_outputs;
     bool preempted; // some sequence, in this step
     backend_plan plan;

@@ -278,6 +278,39 @@ static void test_admission_counts_revived_blocks(void **state) {
     bench_close(&b);
 }
 
+// The only one that is not held gives its blocks back for want of one more: then an older one that
+// waits, and fits, must not wait for the hold's end.
+static void test_a_preemption_while_others_are_held(void **state) {
+    (void)state;
+    engine_options o = default_options();
+    o.n_blocks = 9;
+    o.prefix_caching = false;
+    bench b = bench_open(o);
+    int32_t first[8], second[20];
+    fill_prompt(first, 8, 0);
+    fill_prompt(second, 20, 1);
+    engine_params p = greedy(10), pair = p;
+    pair.n = 2;
+    pair.temperature = 1;
+    submit(&b, 1, first, 8, &pair);
+    submit(&b, 2, second, 20, &p);
+    checked_step(b.engine, b.fake);
+    checked_step(b.engine, b.fake); // all 9 blocks are taken, the second choice finds none
+    assert_int_equal(b.engine->blocks.n_free, 0);
+    assert_int_equal(b.engine->n_running, 2);
+    assert_int_equal(b.engine->waiting->choice, 1);
+    engine_seq *held = b.engine->running[0];
+    held->due_ns = base_now_ns() + (int64_t)3600 * 1000000000;
+    engine_seq *second_choice = b.engine->waiting;
+    while (b.engine->stats.preemptions == 0)
+        assert_int_equal(engine_try_step(b.engine), ENGINE_STEPPED);
+    assert_int_equal(second_choice->n_ids, 9);
+    held->due_ns = 0;
+    answer a = finish(&b, 2);
+    assert_expected(&b, &a, second, 20, &p, 0);
+    bench_close(&b);
+}
+
 // ---------------------------------------------------------------------------------------------
 // Fairness
 
@@ -442,6 +475,7 @@ int main(void) {
         cmocka_unit_test(test_preemption_changes_nothing),
         cmocka_unit_test(test_admission_leaves_promised_blocks),
         cmocka_unit_test(test_admission_counts_revived_blocks),
+        cmocka_unit_test(test_a_preemption_while_others_are_held),
         cmocka_unit_test(test_short_prompt_behind_long_ones),
         cmocka_unit_test(test_prompts_do_not_stop_decoding),
         cmocka_unit_test(test_abort_in_any_state),
