@@ -24,6 +24,7 @@ enum {
 int cmd_synth(const cli_options *o, base_err *err);
 int cmd_inspect(const cli_options *o, base_err *err);
 int cmd_verify(const cli_options *o, base_err *err);
+int cmd_chat(const cli_options *o, base_err *err);
 int cmd_complete(const cli_options *o, base_err *err);
 int cmd_serve(const cli_options *o, base_err *err);
 int cmd_completion(const cli_options *o, base_err *err);

@@ -1,9 +1,10 @@
 // abruzzi complete: text in, its continuation out, in this process.
 #include "cli/answer.h"
+#include "cli/complete_url.h"
+#include "cli/interrupt.h"
 #include "cli/stack.h"
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,23 +19,6 @@ typedef struct complete {
     bool json;
     uint64_t next_id;
 } complete;
-
-// ---------------------------------------------------------------------------------------------
-// Ctrl-C
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal) {
-    (void)signal;
-    interrupted = 1;
-}
-
-// Writing goes on after a signal (SA_RESTART), reading a line must end (0).
-static void catch_interrupts(int flags) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = flags};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-}
 
 // ---------------------------------------------------------------------------------------------
 // Parameters
@@ -198,7 +182,7 @@ static void run_engine(complete *c, uint64_t id, answer *a, backend_stats *first
     engine *e = c->stack.engine;
     bool aborted = false;
     while (a->n_finished < a->options.n) {
-        if (!aborted && (interrupted || a->n_done == a->options.n)) {
+        if (!aborted && (cli_interrupted || a->n_done == a->options.n)) {
             engine_abort(e, id);
             aborted = true;
         }
@@ -270,11 +254,10 @@ static bool read_line(const complete *c, char **line, size_t *cap, size_t *len, 
         fputs("> ", stdout);
         fflush(stdout);
     }
-    interrupted = 0;
-    catch_interrupts(0);
+    cli_interrupt_reading();
     ssize_t n = getline(line, cap, stdin);
     *error = errno;
-    catch_interrupts(SA_RESTART);
+    cli_interrupt_running();
     if (n < 0) {
         if (!c->json)
             fputs("\n", stdout);
@@ -303,7 +286,7 @@ static int answer_lines(complete *c, base_err *err) {
         }
     }
     free(line);
-    if (rc == 0 && ferror(stdin) && !interrupted)
+    if (rc == 0 && ferror(stdin) && !cli_interrupted)
         rc = base_fail(err, BASE_ERR_RESOURCE, "standard input: %s", strerror(error));
     return rc;
 }
@@ -327,7 +310,7 @@ static int answer_all(complete *c, base_err *err) {
         .show = c->json || c->params.n > 1 ? NULL : show,
     };
     c->answer.stops = cli_strings(o, "stop", &c->answer.n_stops);
-    catch_interrupts(SA_RESTART);
+    cli_interrupt_running();
     if (cli_given(o, "quick")) {
         const char *text = cli_string(o, "quick");
         rc = answer_text(c, text, strlen(text), err);
@@ -336,7 +319,7 @@ static int answer_all(complete *c, base_err *err) {
     } else {
         return answer_lines(c, err);
     }
-    return rc == 0 && interrupted ? CLI_INTERRUPTED : rc;
+    return rc == 0 && cli_interrupted ? CLI_INTERRUPTED : rc;
 }
 
 // Rows whose log-probabilities one step can give: enough for prompt_logprobs to run in chunks.
@@ -346,6 +329,8 @@ int cmd_complete(const cli_options *o, base_err *err) {
     int rc = check_flags(o, err);
     if (rc != 0)
         return rc;
+    if (cli_given(o, "url"))
+        return complete_url(o, err);
     bool of_prompt = cli_given(o, "prompt-logprobs");
     int64_t most = cli_given(o, "logprobs") ? cli_int(o, "logprobs") : 0;
     int64_t most_of_prompt = of_prompt ? cli_int(o, "prompt-logprobs") : 0;

@@ -3,12 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int find_row(const cli_options *o, const char *name) {
+// -1: the command has no such row.
+static int look_for_row(const cli_options *o, const char *name) {
     const cli_row *row;
     for (int i = 0; (row = cli_table_row(o->table, i)) != NULL; i++) {
         if (cli_row_applies(row, o->command) && strcmp(row->name, name) == 0)
             return i;
     }
+    return -1;
+}
+
+static int find_row(const cli_options *o, const char *name) {
+    int i = look_for_row(o, name);
+    if (i >= 0)
+        return i;
     base_error("command %s has no option --%s", o->command->name, name);
     abort();
 }
@@ -20,6 +28,10 @@ static const cli_value *get(const cli_options *o, const char *name, unsigned typ
         abort();
     }
     return &o->values[i];
+}
+
+bool cli_knows(const cli_options *o, const char *name) {
+    return look_for_row(o, name) >= 0;
 }
 
 bool cli_has(const cli_options *o, const char *name) {

@@ -86,6 +86,7 @@ void cli_options_free(cli_options *o); // NULL is fine
 
 // The values; `name` must be a row of the command, of a fitting type (anything else is a bug and
 // aborts). Values that were not given and have no default are false, 0, NULL or empty.
+bool cli_knows(const cli_options *o, const char *name);   // the command has such a row
 bool cli_has(const cli_options *o, const char *name);     // given, or has a default
 bool cli_given(const cli_options *o, const char *name);   // by flag, environment or file
 bool cli_flagged(const cli_options *o, const char *name); // by flag

@@ -4,8 +4,8 @@
 
 #include "cli/cli.h"
 
-extern const cli_section cli_rows_model, cli_rows_prompt, cli_rows_server, cli_rows_api,
-    cli_rows_engine;
+extern const cli_section cli_rows_model, cli_rows_chat, cli_rows_prompt, cli_rows_server,
+    cli_rows_api, cli_rows_engine;
 
 enum {
     CLI_RUN = CLI_COMPLETE | CLI_CHAT | CLI_SERVE, // commands that run a model

@@ -1,4 +1,4 @@
-// What to complete, how it is sampled and shown: abruzzi complete.
+// What to complete, how it is sampled and shown: abruzzi complete and abruzzi chat.
 #include "cli/rows.h"
 
 static const cli_row rows[] = {
@@ -48,7 +48,7 @@ static const cli_row rows[] = {
      .value = "N",
      .group = "Sampling",
      .help = "Longest completion (default: the model's generation_config.json, else 16).",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "min-tokens",
      .type = CLI_COUNT,
      .fallback = "0",
@@ -74,7 +74,7 @@ static const cli_row rows[] = {
      .value = "X",
      .group = "Sampling",
      .help = "0 is greedy (default: the model's generation_config.json, else 1.0).",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "top-p",
      .type = CLI_FLOAT,
      .low = 1e-9,
@@ -83,7 +83,7 @@ static const cli_row rows[] = {
      .group = "Sampling",
      .help = "Keeps the most likely tokens that hold this probability (default: the model's, else "
              "1).",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "top-k",
      .type = CLI_INT,
      .low = -1,
@@ -91,7 +91,7 @@ static const cli_row rows[] = {
      .value = "K",
      .group = "Sampling",
      .help = "Keeps the K most likely tokens; 0 and -1: all (default: the model's, else 0).",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "min-p",
      .type = CLI_FLOAT,
      .low = 0,
@@ -100,7 +100,7 @@ static const cli_row rows[] = {
      .group = "Sampling",
      .help = "Drops tokens less likely than X times the most likely (default: the model's, else "
              "0).",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "presence-penalty",
      .type = CLI_FLOAT,
      .fallback = "0.0",
@@ -109,7 +109,7 @@ static const cli_row rows[] = {
      .value = "X",
      .group = "Sampling",
      .help = "Subtracted from the logits of tokens in the completion.",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "frequency-penalty",
      .type = CLI_FLOAT,
      .fallback = "0.0",
@@ -118,7 +118,7 @@ static const cli_row rows[] = {
      .value = "X",
      .group = "Sampling",
      .help = "Subtracted as often as the token is in the completion.",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "repetition-penalty",
      .type = CLI_FLOAT,
      .low = 1e-3,
@@ -127,7 +127,7 @@ static const cli_row rows[] = {
      .group = "Sampling",
      .help = "Divides positive logits, multiplies negative ones, of tokens in prompt and "
              "completion (default: the model's, else 1).",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "seed",
      .type = CLI_INT,
      .low = CLI_INT64_LOW,
@@ -135,7 +135,7 @@ static const cli_row rows[] = {
      .value = "S",
      .group = "Sampling",
      .help = "The same seed gives the same completion (default: another each time).",
-     .commands = CLI_COMPLETE},
+     .commands = CLI_COMPLETE | CLI_CHAT},
     {.name = "stop",
      .type = CLI_STRINGS,
      .value = "TEXT",

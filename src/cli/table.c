@@ -24,7 +24,14 @@ static const cli_row general[] = {
      .words = "debug|info|warning|error",
      .group = "General",
      .help = "What is logged on standard error.",
-     .commands = CLI_READ | CLI_SYNTH},
+     .commands = (CLI_READ | CLI_SYNTH) & ~CLI_CHAT},
+    {.name = "log-level",
+     .type = CLI_CHOICE,
+     .fallback = "warning",
+     .words = "debug|info|warning|error",
+     .group = "General",
+     .help = "What is logged on standard error.",
+     .commands = CLI_CHAT},
     {.name = "help",
      .alias = "-h",
      .type = CLI_BOOL,
@@ -43,11 +50,20 @@ static const cli_command commands[] = {
              "moonshotai/Kimi-K2-Thinking found in the local Hugging Face cache. SIGTERM and "
              "Ctrl-C let running requests end; the second one quits at once.",
      .run = cmd_serve},
+    {.name = "chat",
+     .bit = CLI_CHAT,
+     .arguments = "[MODEL]",
+     .max_arguments = 1,
+     .summary = "Talks with a model in the terminal.",
+     .text = "With MODEL the model runs in this process; without, a server is asked (--url). "
+             "/help lists what can be typed besides messages. Ctrl-C stops an answer, Ctrl-D (or "
+             "Ctrl-C at the prompt) leaves.",
+     .run = cmd_chat},
     {.name = "complete",
      .bit = CLI_COMPLETE,
      .arguments = "[MODEL]",
      .max_arguments = 1,
-     .summary = "Completes text with a model, in this process.",
+     .summary = "Completes text with a model in this process, or with a server.",
      .text = "MODEL is a directory in Hugging Face layout, or a hub id such as "
              "moonshotai/Kimi-K2-Thinking found in the local Hugging Face cache. Ctrl-C ends a "
              "completion, Ctrl-D (or Ctrl-C at the prompt) the program.",
@@ -93,7 +109,7 @@ static const cli_section rows_general = {general, sizeof general / sizeof *gener
 
 // Groups stand in help in the order of their first row.
 static const cli_section *const sections[] = {
-    &cli_rows_model, &cli_rows_prompt, &cli_rows_server,
+    &cli_rows_model, &cli_rows_chat,   &cli_rows_prompt, &cli_rows_server,
     &cli_rows_api,   &cli_rows_engine, &rows_general,
 };
 
