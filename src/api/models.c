@@ -46,46 +46,62 @@ void api_get_models(api_server *s, http_exchange *x) {
 
 enum { MAX_CONFIG_BYTES = 16 << 20 };
 
-static void add_template(json_t *config, const char *config_path) {
-    if (json_object_get(config, "chat_template"))
-        return;
+static void add_member(base_str *out, const char *name, const base_str *value) {
+    base_str_printf(out, ",\"%s\":", name);
+    if (value == NULL)
+        base_str_adds(out, "null");
+    else
+        base_json_add_string(out, value->data != NULL ? value->data : "", value->len);
+}
+
+static void add_template(base_str *out, const char *config_path) {
     const char *slash = strrchr(config_path, '/');
     char *dir = slash ? base_strndup(config_path, (size_t)(slash - config_path)) : base_strdup(".");
     char *path = base_path_join(dir, "chat_template.jinja");
     base_str text = {0};
-    if (base_file_read(path, MAX_CONFIG_BYTES, BASE_ERR_MODEL, &text, NULL) == 0)
-        json_object_set_new(config, "chat_template", json_stringn(text.data, text.len));
+    int rc = base_file_read(path, MAX_CONFIG_BYTES, BASE_ERR_MODEL, &text, NULL);
+    add_member(out, "chat_template", rc == 0 ? &text : NULL);
     base_str_free(&text);
     base_free(path);
     base_free(dir);
 }
 
+// The file's own text, with the members it lacks before its last brace: printed anew, numbers such
+// as 10^30 (no limit, as Hugging Face writes it) would change.
+static int complete_config(const base_str *text, const char *path, base_str *out, base_err *err) {
+    json_error_t e;
+    json_t *config =
+        json_loadb(text->data, text->len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
+    if (!json_is_object(config) || json_object_size(config) == 0) {
+        int rc = config ? base_fail(err, BASE_ERR_MODEL, "%s: not a JSON object", path)
+                        : base_fail(err, BASE_ERR_MODEL, "%s: line %d column %d: %s", path, e.line,
+                                    e.column, e.text);
+        json_decref(config);
+        return rc;
+    }
+    const char *brace = memrchr(text->data, '}', text->len);
+    base_str_add(out, text->data, (size_t)(brace - text->data));
+    if (!json_object_get(config, "eos_token"))
+        add_member(out, "eos_token", NULL);
+    if (!json_object_get(config, "bos_token"))
+        add_member(out, "bos_token", NULL);
+    if (!json_object_get(config, "chat_template"))
+        add_template(out, path);
+    base_str_adds(out, "}");
+    json_decref(config);
+    return 0;
+}
+
 int api_tokenizer_info_make(api_server *s, base_err *err) {
-    static const char *const wanted[] = {"eos_token", "bos_token", "chat_template"};
     const char *path = s->options.tokenizer_config;
     base_str text = {0};
     if (!s->options.tokenizer_info)
         return 0;
-    if (base_file_read(path, MAX_CONFIG_BYTES, BASE_ERR_MODEL, &text, err))
-        return err->code;
-    json_t *config = base_json_parse(text.data, text.len, path, BASE_ERR_MODEL, err);
+    int rc = base_file_read(path, MAX_CONFIG_BYTES, BASE_ERR_MODEL, &text, err);
+    if (rc == 0)
+        rc = complete_config(&text, path, &s->tokenizer_info, err);
     base_str_free(&text);
-    if (!config)
-        return err->code;
-    if (!json_is_object(config)) {
-        json_decref(config);
-        return base_fail(err, BASE_ERR_MODEL, "%s: not a JSON object", path);
-    }
-    add_template(config, path);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
-        if (!json_object_get(config, wanted[i]))
-            json_object_set_new(config, wanted[i], json_null());
-    char *printed = json_dumps(config, JSON_COMPACT);
-    if (printed)
-        base_str_adds(&s->tokenizer_info, printed);
-    free(printed);
-    json_decref(config);
-    return printed ? 0 : base_fail(err, BASE_ERR_RESOURCE, "%s: out of memory", path);
+    return rc;
 }
 
 void api_get_tokenizer_info(api_server *s, http_exchange *x) {
