@@ -7,7 +7,7 @@
 // exchange (one request and its reply), lives on one of them: every function below that takes an
 // http_exchange must be called on that thread, that is from inside a callback. Another thread makes
 // itself heard with http_server_wake. Thread 0 accepts, and gives each connection to the thread
-// that has the fewest. The threads block all signals.
+// that has the fewest. The threads block all signals but faults.
 //
 // A client that goes away is noticed at once, whether its request streams, waits or is silent. TCP
 // cannot tell a client that closed from one that only said it will send no more (a half-close:

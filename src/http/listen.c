@@ -171,7 +171,7 @@ static int listen_uds(http_server *s, const char *path, base_err *err) {
         return base_fail(err, BASE_ERR_RESOURCE, "%s: the path of a unix socket has 1 to %zu bytes",
                          path, sizeof address.sun_path - 1);
     memcpy(address.sun_path, path, len + 1);
-    struct stat made;
+    struct stat made = {0};
     int code = remove_stale(path, &address);
     int fd = code ? -1 : unix_socket();
     if (!code)

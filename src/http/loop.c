@@ -177,9 +177,12 @@ int http_loop_open(http_loop *l, http_server *s, int number, base_err *err) {
 }
 
 int http_loop_start(http_loop *l, base_err *err) {
-    // Signals belong to the program's own threads; SIGPIPE to nobody.
+    // Signals belong to the program's own threads, SIGPIPE to nobody; faults stay where they are.
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
     sigset_t all, before;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int code = pthread_create(&l->thread, NULL, run, l);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

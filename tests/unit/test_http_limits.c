@@ -2,6 +2,7 @@
 #include "http_bench.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -48,6 +49,36 @@ static void test_stalled_bodies_end_with_408(void **state) {
     expect_end(fd);
     close(fd);
     assert_int_equal(count(b, &b->n_requests), 0);
+    bench_close(b);
+}
+
+// The rate counts after ten seconds: for full runs.
+static void test_trickling_bodies_end_with_408(void **state) {
+    (void)state;
+    if (!getenv("ABRUZZI_TEST_FULL"))
+        skip();
+    bench *b = bench_open();
+    b->options.limits.min_body_rate = 100;
+    bench_start(b);
+    int slow = bench_connect(b), quick = bench_connect(b);
+    static const char head[] = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n";
+    char piece[41] = "";
+    memset(piece, 'x', 40);
+    say(slow, head);
+    say(quick, head);
+    struct pollfd p = {.fd = slow, .events = POLLIN};
+    int turns = 0;
+    for (; turns < 75 && poll(&p, 1, 200) == 0; turns++) { // at most 50 and 200 bytes/s
+        say(slow, (char[]){'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 0});
+        say(quick, piece);
+    }
+    assert_in_range(turns, 20, 74);
+    expect(slow, 408, NULL);
+    for (; turns < 75; turns++)
+        say(quick, piece);
+    expect(quick, 200, NULL);
+    close(slow);
+    close(quick);
     bench_close(b);
 }
 
@@ -303,16 +334,23 @@ static void test_many_idle_connections_are_cheap(void **state) {
     (void)state;
     enum { N = 500 };
     bench *b = bench_start(bench_open());
-    int fds[N];
+    int fds[N], first = bench_connect(b); // who pays for what is made once
+    say(first, ECHO);
+    expect(first, 200, "GET ");
+    size_t before = mallinfo2().uordblks; // 0 under sanitizers
     for (int i = 0; i < N; i++) {
         fds[i] = bench_connect(b);
         say(fds[i], "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
     }
     for (int i = 0; i < N; i++)
         expect(fds[i], 200, "POST hi");
-    assert_int_equal(http_server_connections(b->server), N);
+    bench_await_connections(b, N + 1);
+    size_t each = (mallinfo2().uordblks - before) / N;
+    if (each > 1024)
+        fail_msg("%zu bytes for an idle connection", each);
     for (int i = 0; i < N; i++)
         close(fds[i]);
+    close(first);
     bench_await_connections(b, 0);
     bench_close(b);
 }
@@ -543,6 +581,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slow_heads_end_with_408),
         cmocka_unit_test(test_stalled_bodies_end_with_408),
+        cmocka_unit_test(test_trickling_bodies_end_with_408),
         cmocka_unit_test(test_idle_connections_are_closed),
         cmocka_unit_test(test_clients_that_never_read_are_dropped),
         cmocka_unit_test(test_waiting_takes_no_cpu),
