@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import subprocess
 import threading
 
 import pytest
@@ -20,13 +19,6 @@ def server(abruzzi, tiny, tmp_path):
     server = Server(abruzzi, tmp_path, [tiny, "--engine", f"replay:{scripts}", "--disable-access-log"])
     yield server
     server.kill()
-
-
-def rss_mib(pid):
-    for line in open(f"/proc/{pid}/status"):
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError("no VmRSS")
 
 
 def ask(port, n, wrong):
@@ -65,14 +57,10 @@ def crowd(port, requests):
 
 def test_memory_stays_flat(server):
     crowd(server.port, REQUESTS // 10)
-    before = rss_mib(server.process.pid)
-    descriptors = len(list(open_files(server.process.pid)))
+    before = server.rss_mib()
+    descriptors = server.open_files()
     crowd(server.port, REQUESTS - REQUESTS // 10)
-    after = rss_mib(server.process.pid)
+    after = server.rss_mib()
     print(f"RSS {before:.1f} MiB after {REQUESTS // 10} requests, {after:.1f} after {REQUESTS}")
     assert after < before * 1.05 + 2
-    assert abs(len(list(open_files(server.process.pid))) - descriptors) <= THREADS
-
-
-def open_files(pid):
-    return subprocess.run(["ls", f"/proc/{pid}/fd"], capture_output=True, text=True).stdout.split()
+    assert abs(server.open_files() - descriptors) <= THREADS
