@@ -9,7 +9,10 @@
 #include "api/tokenize.h"
 #include <string.h>
 
-enum { INLINE_BYTES = 32 << 10 }; // longer bodies go to a worker
+enum {
+    INLINE_BYTES = 32 << 10, // longer bodies go to a worker
+    LOGGED_CHARACTERS = 200, // of a prompt, with --enable-log-requests
+};
 
 struct api_live {
     api_lane *lane;
@@ -143,6 +146,15 @@ void api_serve(api_server *s, http_exchange *x, api_work what) {
 // ---------------------------------------------------------------------------------------------
 // Into the engine
 
+// The bytes of the first so many characters.
+static size_t first_characters(const base_str *text, int n) {
+    size_t at = 0;
+    bool valid;
+    for (int i = 0; i < n && at < text->len; i++)
+        at += base_utf8_next(text->data + at, text->len - at, &valid);
+    return at;
+}
+
 static void log_request(const api_live *live) {
     const api_call *c = live->call;
     const engine_params *p = &c->params;
@@ -155,20 +167,11 @@ static void log_request(const api_live *live) {
               (double)p->temperature, (double)p->top_p, p->top_k, (double)p->min_p,
               p->has_seed ? (long long)p->seed : -1LL, (double)p->presence, (double)p->frequency,
               (double)p->repetition, c->stream ? "true" : "false",
-              (int)(text->len < 200 ? text->len : 200), text->len > 0 ? text->data : "");
+              (int)first_characters(text, LOGGED_CHARACTERS), text->len > 0 ? text->data : "");
 }
 
-// May this request be submitted at all? Returns 0 or the error's status.
-static int check_admission(api_live *live, api_error *error) {
-    api_server *s = live->lane->server;
-    const api_options *o = &s->options;
-    int64_t n = (int64_t)live->call->n_prompts * live->call->params.n;
-    int64_t capacity = (int64_t)o->max_num_seqs + o->max_queue;
-    if (n > capacity)
-        return api_fail(error, 400, live->call->n_prompts > 1 ? "prompt" : "n",
-                        "A request for %lld choices can never be taken: this server runs %d at a "
-                        "time and lets %d wait. Send fewer prompts in one request.",
-                        (long long)n, o->max_num_seqs, o->max_queue);
+// Is there an engine to submit to? Returns 0 or the error's status.
+static int check_admission(api_server *s, api_error *error) {
     const char *trouble =
         atomic_load(&s->draining) ? "The server is shutting down." : api_watch_trouble(s);
     if (!trouble)
@@ -222,7 +225,7 @@ static void start_answer(api_live *live, api_call *call) {
     live->call = call;
     if (s->options.log_requests)
         log_request(live);
-    if (check_admission(live, &error) || submit(live, &error)) {
+    if (check_admission(s, &error) || submit(live, &error)) {
         fail(live, &error);
         return;
     }

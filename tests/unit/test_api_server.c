@@ -337,10 +337,16 @@ static void leaving_early_or_rudely(void **state) {
 
 // --- the end ---
 
+static const char post_head[] = "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: "
+                                "application/json\r\nContent-Length: 15\r\n\r\n";
+
 static void draining_lets_finish(void **state) {
     (void)state;
     service s = service_defaults();
     service_open(&s);
+    int early = dial(&s); // its body comes too late
+    send_text(early, post_head, sizeof post_head - 1);
+    send_text(early, "{\"prompt\"", 9);
     int fd = begin_post(&s, "/v1/completions",
                         body_with("slow", ", \"max_tokens\": 100, \"stream\": true"));
     eventually(running(&s) == 1);
@@ -348,6 +354,15 @@ static void draining_lets_finish(void **state) {
     reply r = post(&s, "/v1/completions", body_with("x", ""));
     assert_true(atoi(reply_header(&r, "Retry-After")) >= 1);
     expect_error(r, 503, "ServiceUnavailableError");
+    send_text(early, ":\"xy\"}", 6);
+    read_reply(early, false, &r);
+    expect_error(r, 503, "ServiceUnavailableError");
+    close(early);
+    int bodiless = dial(&s); // refused before there is one
+    send_text(bodiless, post_head, sizeof post_head - 1);
+    read_reply(bodiless, false, &r);
+    expect_error(r, 503, "ServiceUnavailableError");
+    close(bodiless);
     expect_error(get(&s, "/health"), 503, "ServiceUnavailableError");
     expect_error(get(&s, "/health/ready"), 503, "ServiceUnavailableError");
     assert_int_equal(get_status(&s, "/health/live"), 200);
