@@ -17,8 +17,8 @@
 //
 // A second request on a connection waits until the first reply is written. Memory of a connection:
 // under 1 KiB when idle (plain TCP; TLS some 10 KiB more), max_head_bytes while a head is read,
-// max_body_bytes with a body, 32 KiB of requests sent ahead, and in the write queue max_write_bytes
-// or, if that is more, the one reply or event that met an empty queue.
+// max_body_bytes with a body, 32 KiB of requests sent ahead, and for the write queue one and a half
+// times max_write_bytes or, if that is more, the one reply or event that met an empty queue.
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 

@@ -8,24 +8,32 @@ void http_queue_free(http_queue *q) {
     *q = (http_queue){0};
 }
 
-// False: no memory.
-static bool queue_add(http_queue *q, const char *bytes, size_t len) {
-    if (q->begin > 0 && q->cap - q->begin - q->len < len) {
+// Makes room behind the bytes for `more`, and for half of all: so the bytes are seldom moved, also
+// when a slow client takes a few off the front each time. False: no memory.
+static bool queue_reserve(http_queue *q, size_t more) {
+    size_t need, cap;
+    if (q->cap - q->begin - q->len >= more)
+        return true;
+    if (!base_add_size(q->len, more, &need) || !base_add_size(need, need / 2, &cap))
+        return false;
+    if (cap <= q->cap) {
         memmove(q->data, q->data + q->begin, q->len);
         q->begin = 0;
+        return true;
     }
-    if (q->cap - q->begin - q->len < len) {
-        size_t need, cap = q->cap + q->cap / 2;
-        if (!base_add_size(q->len, len, &need))
-            return false;
-        if (cap < need)
-            cap = need;
-        char *data = base_try_realloc(q->data, cap);
-        if (!data)
-            return false;
-        q->data = data;
-        q->cap = cap;
-    }
+    char *data = base_try_alloc(cap);
+    if (!data)
+        return false;
+    if (q->len > 0)
+        memcpy(data, q->data + q->begin, q->len);
+    base_free(q->data);
+    *q = (http_queue){.data = data, .len = q->len, .cap = cap};
+    return true;
+}
+
+static bool queue_add(http_queue *q, const char *bytes, size_t len) {
+    if (!queue_reserve(q, len))
+        return false;
     memcpy(q->data + q->begin + q->len, bytes, len);
     q->len += len;
     return true;
