@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +78,20 @@ static char *get_prompt(EditLine *editor) {
     return (char *)r->prompt;
 }
 
+// Sleeps until there is something to read; false when Ctrl-C came first. The signal is let in only
+// while sleeping, so that one that comes just before is not slept over.
+static bool wait_for_input(const line_reader *r) {
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    while (!*r->interrupted && ppoll(&input, 1, NULL, &before) < 0 && errno == EINTR) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return !*r->interrupted;
+}
+
 // libedit's own reader goes on after a signal.
 static int get_character(EditLine *editor, wchar_t *out) {
     line_reader *r = NULL;
@@ -83,11 +99,13 @@ static int get_character(EditLine *editor, wchar_t *out) {
     mbstate_t state = {0};
     for (;;) {
         char byte;
+        if (!wait_for_input(r))
+            return 0;
         ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n < 0 && errno == EINTR && !*r->interrupted)
+        if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return n < 0 && !*r->interrupted ? -1 : 0;
+            return (int)n;
         size_t rc = mbrtowc(out, &byte, 1, &state);
         if (rc == (size_t)-1) { // no character of this locale
             *out = L'?';

@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import time
 
 import pytest
@@ -169,6 +170,14 @@ class Typed:
         self.seen = self.seen[found.end() :]
         return found
 
+    def expect_prompt(self):
+        """The line editor prints the prompt just before it takes the terminal over."""
+        self.expect("> ")
+        end = time.monotonic() + 60
+        while termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
     def type(self, text):
         os.write(self.fd, text.encode())
 
@@ -190,26 +199,26 @@ class Typed:
 def test_on_a_terminal(abruzzi, server):
     typed = Typed(abruzzi, server)
     typed.expect("Using model: ")
-    typed.expect("> ")
+    typed.expect_prompt()
     typed.type("first\r")
     typed.expect(re.escape("\033[2mlet me see\033[0m"))
     typed.expect("I know first")
-    typed.expect("> ")
+    typed.expect_prompt()
     typed.type("please be slow\r")
     typed.expect("la la la")
     typed.type("\x03")  # Ctrl-C stops the answer, not the chat
-    typed.expect("> ")
+    typed.expect_prompt()
     typed.type("escape\r")
     found = typed.expect(r"a(\S+)title(\S)b(\S+)c")
     assert "\033" not in found.group(0) and "\x07" not in found.group(0)
     assert "\u009b" not in found.group(0)
-    typed.expect("> ")
+    typed.expect_prompt()
     typed.type("\x03")  # at the prompt it leaves
     assert typed.status() == 0
 
 
 def test_end_of_input_leaves_a_terminal(abruzzi, server):
     typed = Typed(abruzzi, server)
-    typed.expect("> ")
+    typed.expect_prompt()
     typed.type("\x04")
     assert typed.status() == 0
