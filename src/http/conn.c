@@ -159,7 +159,7 @@ static void look_at_parser(http_conn *c, bool more) {
 
 static void begin_request(http_conn *c) {
     http_parser_init(&c->parser, limits(c));
-    c->parsing = c->used = true;
+    c->parsing = c->blank = true;
     c->answered = c->close_after = c->linger_after = false;
     c->x.data = NULL;
     c->state = HTTP_HEAD;
@@ -177,6 +177,9 @@ static size_t take(http_conn *c, const char *bytes, size_t len) {
         if (c->state == HTTP_IDLE)
             begin_request(c);
         size_t n = http_parser_push(&c->parser, bytes + taken, len - taken);
+        for (size_t i = 0; i < n && c->blank; i++)
+            c->blank = bytes[taken + i] == '\r' || bytes[taken + i] == '\n';
+        c->used = c->used || !c->blank;
         taken += n;
         if (c->state == HTTP_BODY)
             c->body_bytes += n;
@@ -382,7 +385,7 @@ static void due(http_timer *timer) {
     }
     if (c->queue.len > 0 && now >= c->write_deadline)
         c->broken = true;
-    else if (c->state == HTTP_HEAD || c->state == HTTP_BODY)
+    else if (c->state == HTTP_BODY || (c->state == HTTP_HEAD && !c->blank))
         http_reply_error(c, 408,
                          c->state == HTTP_HEAD ? "The head of the request took too long"
                                                : "The body of the request took too long");
@@ -432,10 +435,16 @@ void http_conn_create(http_loop *l, const http_accepted *a) {
     http_conn_watch(c);
 }
 
+// Whether there are bytes the loop has not come to yet: maybe a request sent before the drain.
+static bool has_unread(const http_conn *c) {
+    int n = 0;
+    return c->ahead.len > 0 || (ioctl(c->fd, FIONREAD, &n) == 0 && n > 0);
+}
+
 void http_conn_drain(http_conn *c) {
     if (c->state != HTTP_IDLE)
         return;
-    if (c->used) {
+    if (c->used && !has_unread(c)) {
         http_conn_lose(c);
         return;
     }

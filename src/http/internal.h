@@ -100,6 +100,7 @@ struct http_conn {
     bool broken;        // of no use any more; to be closed by the loop
     bool parsing;       // `parser` is valid
     bool used;          // there has been a request
+    bool blank;         // only line ends have come of this one
     bool answered;      // this exchange
     bool streaming, chunked;
     bool close_after, linger_after; // the reply

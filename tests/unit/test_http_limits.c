@@ -34,6 +34,25 @@ static void test_slow_heads_end_with_408(void **state) {
     bench_close(b);
 }
 
+// Some clients end a body with a line end too many.
+static void test_stray_line_ends_are_no_request(void **state) {
+    (void)state;
+    bench *b = bench_open();
+    b->options.limits.head_timeout_ms = 200;
+    bench_start(b);
+    int fd = bench_connect(b);
+    say(fd, ECHO);
+    expect(fd, 200, "GET ");
+    say(fd, "\r\n");
+    expect_end(fd); // and no 408 that would pass for the reply to a request sent meanwhile
+    close(fd);
+    fd = bench_connect(b);
+    say(fd, "\r\n" ECHO);
+    expect(fd, 200, "GET ");
+    close(fd);
+    bench_close(b);
+}
+
 static void test_stalled_bodies_end_with_408(void **state) {
     (void)state;
     bench *b = bench_open();
@@ -553,6 +572,32 @@ static void test_draining_lets_go_politely(void **state) {
     bench_close(b);
 }
 
+static int ready_fd;
+
+static void job_drain(bench *b, http_exchange *x) {
+    say(ready_fd, ECHO); // is there before the loop comes to look
+    http_server_drain(b->server);
+    job_respond(b, x);
+}
+
+static void test_draining_answers_what_was_sent_before(void **state) {
+    (void)state;
+    bench *b = bench_start(bench_open());
+    int waits = bench_connect(b);
+    ready_fd = bench_connect(b);
+    say(ready_fd, ECHO);
+    expect(ready_fd, 200, "GET ");
+    say(waits, WAIT);
+    bench_await(b, &b->n_requests, 2);
+    bench_do(b, job_drain, "x", 1);
+    expect(ready_fd, 200, "GET ");
+    expect_end(ready_fd);
+    expect(waits, 200, "x");
+    close(waits);
+    close(ready_fd);
+    bench_close(b);
+}
+
 static void test_stopping_ends_what_is_open(void **state) {
     (void)state;
     for (int threads = 1; threads <= 2; threads++) {
@@ -621,6 +666,7 @@ static void test_stopping_writes_out_what_is_said(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slow_heads_end_with_408),
+        cmocka_unit_test(test_stray_line_ends_are_no_request),
         cmocka_unit_test(test_stalled_bodies_end_with_408),
         cmocka_unit_test(test_trickling_bodies_end_with_408),
         cmocka_unit_test(test_idle_connections_are_closed),
@@ -636,6 +682,7 @@ int main(void) {
         cmocka_unit_test(test_names_and_ipv6_are_listened_to),
         cmocka_unit_test(test_unix_sockets_are_ours_alone),
         cmocka_unit_test(test_draining_lets_go_politely),
+        cmocka_unit_test(test_draining_answers_what_was_sent_before),
         cmocka_unit_test(test_stopping_ends_what_is_open),
         cmocka_unit_test(test_stopping_writes_out_what_is_said),
     };
