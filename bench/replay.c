@@ -72,7 +72,7 @@ static engine_thread *start(const bench *b, const backend_script *scripts, int *
                                      .max_outputs = b->streams,
                                      .max_model_len = max_ids};
     backend *replay;
-    engine_thread *thread;
+    engine_thread *thread = NULL;
     base_err err;
     if (backend_open_replay(&replay, scripts, b->streams, &config, &options, &err) ||
         engine_thread_start(&thread, engine_create(replay, &o), wake, event_fd, &err))
