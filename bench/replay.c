@@ -25,7 +25,7 @@ static double cpu_seconds(clockid_t clock) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void die(const base_err *err) {
+static _Noreturn void die(const base_err *err) {
     fprintf(stderr, "%s\n", err->message);
     exit(err->code);
 }
@@ -72,7 +72,7 @@ static engine_thread *start(const bench *b, const backend_script *scripts, int *
                                      .max_outputs = b->streams,
                                      .max_model_len = max_ids};
     backend *replay;
-    engine_thread *thread = NULL;
+    engine_thread *thread;
     base_err err;
     if (backend_open_replay(&replay, scripts, b->streams, &config, &options, &err) ||
         engine_thread_start(&thread, engine_create(replay, &o), wake, event_fd, &err))
