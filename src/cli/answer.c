@@ -1,8 +1,8 @@
 #include "cli/answer.h"
 #include <string.h>
 
-void answer_init(answer *a, const answer_options *options) {
-    *a = (answer){.options = *options};
+void cli_answer_init(cli_answer *a, const cli_answer_options *options) {
+    *a = (cli_answer){.options = *options};
     a->choices = base_calloc((size_t)options->n, sizeof *a->choices);
     size_t *lens = base_calloc((size_t)options->n_stops + 1, sizeof *lens);
     for (int i = 0; i < options->n_stops; i++)
@@ -15,13 +15,13 @@ void answer_init(answer *a, const answer_options *options) {
     base_free(lens);
 }
 
-static void tokens_free(answer_tokens *tokens) {
+static void tokens_free(cli_answer_tokens *tokens) {
     for (int i = 0; i < tokens->n; i++)
         base_free(tokens->at[i].top);
     base_free(tokens->at);
 }
 
-void answer_free(answer *a) {
+void cli_answer_free(cli_answer *a) {
     for (int i = 0; i < a->options.n; i++) {
         tokens_free(&a->choices[i].tokens);
         base_str_free(&a->choices[i].text);
@@ -32,21 +32,21 @@ void answer_free(answer *a) {
 }
 
 // Takes over the event's list of most likely ids.
-static void tokens_add(answer_tokens *tokens, engine_event *event) {
+static void tokens_add(cli_answer_tokens *tokens, engine_event *event) {
     if (tokens->n == tokens->cap) {
         tokens->cap = tokens->cap > 0 ? 2 * tokens->cap : 64;
         tokens->at = base_realloc(tokens->at, (size_t)tokens->cap * sizeof *tokens->at);
     }
-    tokens->at[tokens->n++] = (answer_token){.id = event->id,
-                                             .logprob = event->logprob,
-                                             .rank = event->rank,
-                                             .n_top = event->n_top,
-                                             .top = event->top};
+    tokens->at[tokens->n++] = (cli_answer_token){.id = event->id,
+                                                 .logprob = event->logprob,
+                                                 .rank = event->rank,
+                                                 .n_top = event->n_top,
+                                                 .top = event->top};
     event->top = NULL;
     event->n_top = 0;
 }
 
-static bool ends_answer(const answer_options *o, int32_t id) {
+static bool ends_answer(const cli_answer_options *o, int32_t id) {
     for (int i = 0; i < o->n_stop_ids; i++) {
         if (o->stop_ids[i] == id)
             return true;
@@ -59,8 +59,8 @@ static bool ends_answer(const answer_options *o, int32_t id) {
 }
 
 // Decoded text goes through the stop strings; what comes out is shown.
-static void add_text(answer *a, int index, const base_str *piece, bool end) {
-    answer_choice *c = &a->choices[index];
+static void add_text(cli_answer *a, int index, const base_str *piece, bool end) {
+    cli_answer_choice *c = &a->choices[index];
     size_t before = c->text.len;
     if (piece->len > 0)
         c->stop_string = token_stop_push(c->stop, piece->data, piece->len, &c->text);
@@ -74,8 +74,8 @@ static void add_text(answer *a, int index, const base_str *piece, bool end) {
         a->options.show(a->options.arg, index, c->text.data + before, c->text.len - before);
 }
 
-static void take_token(answer *a, engine_event *event) {
-    answer_choice *c = &a->choices[event->choice];
+static void take_token(cli_answer *a, engine_event *event) {
+    cli_answer_choice *c = &a->choices[event->choice];
     if (c->done)
         return; // beyond a stop string: neither shown nor counted
     a->last_ns = base_now_ns();
@@ -92,7 +92,7 @@ static void take_token(answer *a, engine_event *event) {
     base_str_free(&piece);
 }
 
-static void take_finish(answer *a, const engine_event *event) {
+static void take_finish(cli_answer *a, const engine_event *event) {
     static const char *const reasons[] = {
         [ENGINE_FINISH_STOP] = "stop",
         [ENGINE_FINISH_LENGTH] = "length",
@@ -100,7 +100,7 @@ static void take_finish(answer *a, const engine_event *event) {
         [ENGINE_FINISH_ABORT] = "abort",
         [ENGINE_FINISH_ERROR] = "error",
     };
-    answer_choice *c = &a->choices[event->choice];
+    cli_answer_choice *c = &a->choices[event->choice];
     c->finished = true;
     a->n_finished++;
     c->n_cached = event->n_cached;
@@ -119,7 +119,7 @@ static void take_finish(answer *a, const engine_event *event) {
     a->n_done++;
 }
 
-void answer_take(answer *a, engine_event *event) {
+void cli_answer_take(cli_answer *a, engine_event *event) {
     switch (event->kind) {
     case ENGINE_EVENT_PROMPT:
         tokens_add(&a->prompt, event);

@@ -5,21 +5,21 @@
 #include "engine/engine.h"
 #include "token/token.h"
 
-typedef struct answer_token {
+typedef struct cli_answer_token {
     int32_t id;
     float logprob;
     int rank;
     int n_top;
     engine_logprob *top; // [n_top], owned
-} answer_token;
+} cli_answer_token;
 
-typedef struct answer_tokens {
-    answer_token *at;
+typedef struct cli_answer_tokens {
+    cli_answer_token *at;
     int n, cap;
-} answer_tokens;
+} cli_answer_tokens;
 
-typedef struct answer_choice {
-    answer_tokens tokens;
+typedef struct cli_answer_choice {
+    cli_answer_tokens tokens;
     base_str text; // without what stop strings cut off
     token_decoder decoder;
     token_stop *stop;
@@ -29,9 +29,9 @@ typedef struct answer_choice {
     int32_t stop_id;   // -1: none
     const char *error; // static text
     int n_cached;      // prompt ids found in the prefix cache
-} answer_choice;
+} cli_answer_choice;
 
-typedef struct answer_options {
+typedef struct cli_answer_options {
     const token_vocab *vocab;
     int n; // choices
     const char *const *stops;
@@ -42,31 +42,32 @@ typedef struct answer_options {
     int n_eos;
     void (*show)(void *arg, int choice, const char *text, size_t len); // may be NULL
     void *arg;
-} answer_options;
+} cli_answer_options;
 
-typedef struct answer {
-    answer_options options;
-    answer_choice *choices; // [options.n]
-    answer_tokens prompt;   // log-probabilities of the prompt, position 1 and later
+typedef struct cli_answer {
+    cli_answer_options options;
+    cli_answer_choice *choices; // [options.n]
+    cli_answer_tokens prompt;   // log-probabilities of the prompt, position 1 and later
     int n_done, n_finished;
     int n_tokens;              // of all choices
     int64_t first_ns, last_ns; // when the first and the last token came; 0: not yet
-} answer;
+} cli_answer;
 
-void answer_init(answer *a, const answer_options *options);
-void answer_free(answer *a);
+void cli_answer_init(cli_answer *a, const cli_answer_options *options);
+void cli_answer_free(cli_answer *a);
 // Takes the event over.
-void answer_take(answer *a, engine_event *event);
+void cli_answer_take(cli_answer *a, engine_event *event);
 
-typedef struct answer_json_options {
+typedef struct cli_answer_json_options {
     const int32_t *prompt; // [n_prompt]
     int n_prompt;
     const char *echo; // text before the answer's own; ""
     size_t echo_len;
     bool logprobs, prompt_logprobs;
-} answer_json_options;
+} cli_answer_json_options;
 
 // A finished choice as one line.
-void answer_json(const answer *a, int index, const answer_json_options *options, base_str *out);
+void cli_answer_json(const cli_answer *a, int index, const cli_answer_json_options *options,
+                     base_str *out);
 
 #endif

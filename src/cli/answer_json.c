@@ -19,7 +19,7 @@ static void add_logprob(base_str *out, const token_vocab *vocab, int32_t id, flo
     base_json_add_double(out, (double)logprob);
 }
 
-static void add_token(base_str *out, const token_vocab *vocab, const answer_token *t) {
+static void add_token(base_str *out, const token_vocab *vocab, const cli_answer_token *t) {
     base_str_adds(out, "{");
     add_logprob(out, vocab, t->id, t->logprob);
     base_str_printf(out, ", \"rank\": %d, \"top\": [", t->rank);
@@ -31,8 +31,8 @@ static void add_token(base_str *out, const token_vocab *vocab, const answer_toke
     base_str_adds(out, "]}");
 }
 
-static void add_stop_reason(base_str *out, const answer *a, const answer_choice *c) {
-    const answer_options *o = &a->options;
+static void add_stop_reason(base_str *out, const cli_answer *a, const cli_answer_choice *c) {
+    const cli_answer_options *o = &a->options;
     base_str_adds(out, ", \"stop_reason\": ");
     if (c->stop_string >= 0) {
         const char *text = o->stops[c->stop_string];
@@ -48,8 +48,9 @@ static void add_stop_reason(base_str *out, const answer *a, const answer_choice 
     base_str_adds(out, "null"); // end of sequence, or none
 }
 
-void answer_json(const answer *a, int index, const answer_json_options *options, base_str *out) {
-    const answer_choice *c = &a->choices[index];
+void cli_answer_json(const cli_answer *a, int index, const cli_answer_json_options *options,
+                     base_str *out) {
+    const cli_answer_choice *c = &a->choices[index];
     const token_vocab *vocab = a->options.vocab;
     base_str_printf(out, "{\"index\": %d, ", index);
     add_ids(out, "prompt_ids", options->prompt, (size_t)options->n_prompt);

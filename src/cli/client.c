@@ -10,7 +10,7 @@ enum {
     CONNECT_S = 10,
 };
 
-struct client {
+struct cli_client {
     CURLM *multi;
     CURL *easy;
     struct curl_slist *headers;
@@ -20,9 +20,9 @@ struct client {
 
 // One transfer.
 typedef struct transfer {
-    client *c;
+    cli_client *c;
     base_str reply; // everything, unless it is a stream that went well
-    sse_reader events;
+    cli_sse_reader events;
     bool stream, done, broken; // done: "[DONE]" has come
     void (*take)(void *arg, const json_t *event);
     void *arg;
@@ -71,7 +71,7 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *arg) {
     long status = 0;
     curl_easy_getinfo(t->c->easy, CURLINFO_RESPONSE_CODE, &status);
     if (t->stream && status == 200) {
-        if (!sse_push(&t->events, bytes, len, take_event, t) && !t->broken) {
+        if (!cli_sse_push(&t->events, bytes, len, take_event, t) && !t->broken) {
             base_fail(&t->err, BASE_ERR_RESOURCE, "stream: an event is too long");
             t->broken = true;
         }
@@ -88,7 +88,7 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *arg) {
 
 // Runs the transfer that the easy handle describes. 0 also when a signal ended it.
 static int run(transfer *t, const char *what, base_err *err) {
-    client *c = t->c;
+    cli_client *c = t->c;
     curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, t);
     curl_multi_add_handle(c->multi, c->easy);
@@ -119,17 +119,17 @@ static int run(transfer *t, const char *what, base_err *err) {
     return 0;
 }
 
-static void set_target(client *c, const char *path, base_str *url) {
+static void set_target(cli_client *c, const char *path, base_str *url) {
     base_str_printf(url, "%s/%s", c->url, path);
     curl_easy_setopt(c->easy, CURLOPT_URL, url->data);
 }
 
-static bool was_interrupted(const client *c) {
+static bool was_interrupted(const cli_client *c) {
     return c->interrupted != NULL && *c->interrupted;
 }
 
 // After the transfer: the reply as JSON, or why there is none.
-static int read_reply(client *c, transfer *t, const char *url, json_t **reply, base_err *err) {
+static int read_reply(cli_client *c, transfer *t, const char *url, json_t **reply, base_err *err) {
     *reply = NULL;
     if (was_interrupted(c))
         return base_fail(err, BASE_ERR_RESOURCE, "%s: interrupted", url);
@@ -149,7 +149,7 @@ static int read_reply(client *c, transfer *t, const char *url, json_t **reply, b
     return rc;
 }
 
-int client_get(client *c, const char *path, json_t **reply, base_err *err) {
+int cli_client_get(cli_client *c, const char *path, json_t **reply, base_err *err) {
     transfer t = {.c = c};
     base_str url = {0};
     set_target(c, path, &url);
@@ -164,7 +164,7 @@ int client_get(client *c, const char *path, json_t **reply, base_err *err) {
 }
 
 // The body's text must live as long as the transfer; the caller frees it with base_free.
-static char *set_body(client *c, const json_t *body) {
+static char *set_body(cli_client *c, const json_t *body) {
     char *text = json_dumps(body, JSON_COMPACT);
     if (text == NULL)
         return NULL;
@@ -185,7 +185,8 @@ static int post(transfer *t, const char *url, const json_t *body, base_err *err)
     return rc;
 }
 
-int client_post(client *c, const char *path, const json_t *body, json_t **reply, base_err *err) {
+int cli_client_post(cli_client *c, const char *path, const json_t *body, json_t **reply,
+                    base_err *err) {
     transfer t = {.c = c};
     base_str url = {0};
     set_target(c, path, &url);
@@ -198,8 +199,8 @@ int client_post(client *c, const char *path, const json_t *body, json_t **reply,
     return rc;
 }
 
-int client_stream(client *c, const char *path, const json_t *body,
-                  void (*take)(void *arg, const json_t *event), void *arg, base_err *err) {
+int cli_client_stream(cli_client *c, const char *path, const json_t *body,
+                      void (*take)(void *arg, const json_t *event), void *arg, base_err *err) {
     transfer t = {.c = c, .stream = true, .take = take, .arg = arg};
     base_str url = {0};
     set_target(c, path, &url);
@@ -212,16 +213,16 @@ int client_stream(client *c, const char *path, const json_t *body,
     } else if (rc == 0 && !was_interrupted(c) && !t.done) {
         rc = base_fail(err, BASE_ERR_RESOURCE, "%s: the stream ended early", url.data);
     }
-    sse_free(&t.events);
+    cli_sse_free(&t.events);
     base_str_free(&t.reply);
     base_str_free(&url);
     return rc;
 }
 
-int client_first_model(client *c, char **name, base_err *err) {
+int cli_client_first_model(cli_client *c, char **name, base_err *err) {
     json_t *models = NULL;
     *name = NULL;
-    int rc = client_get(c, "models", &models, err);
+    int rc = cli_client_get(c, "models", &models, err);
     if (rc != 0)
         return rc;
     const json_t *first = json_array_get(json_object_get(models, "data"), 0);
@@ -236,7 +237,7 @@ int client_first_model(client *c, char **name, base_err *err) {
 
 // ---------------------------------------------------------------------------------------------
 
-static void set_headers(client *c, const char *api_key) {
+static void set_headers(cli_client *c, const char *api_key) {
     c->headers = curl_slist_append(NULL, "Content-Type: application/json");
     // Without it libcurl waits for "100 Continue" before it sends long bodies.
     c->headers = curl_slist_append(c->headers, "Expect:");
@@ -249,7 +250,7 @@ static void set_headers(client *c, const char *api_key) {
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, c->headers);
 }
 
-int client_create(client **out, const client_options *options, base_err *err) {
+int cli_client_create(cli_client **out, const cli_client_options *options, base_err *err) {
     const char *url = options->url;
     *out = NULL;
     if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
@@ -257,7 +258,7 @@ int client_create(client **out, const client_options *options, base_err *err) {
                          url);
     if (options->api_key != NULL && strpbrk(options->api_key, "\r\n") != NULL)
         return base_fail(err, BASE_ERR_USAGE, "--api-key: it has a line end in it");
-    client *c = base_calloc(1, sizeof *c);
+    cli_client *c = base_calloc(1, sizeof *c);
     c->interrupted = options->interrupted;
     size_t len = strlen(url);
     while (len > 0 && url[len - 1] == '/')
@@ -266,7 +267,7 @@ int client_create(client **out, const client_options *options, base_err *err) {
     c->multi = curl_multi_init();
     c->easy = curl_easy_init();
     if (c->multi == NULL || c->easy == NULL) {
-        client_free(c);
+        cli_client_free(c);
         return base_fail(err, BASE_ERR_RESOURCE, "libcurl cannot be used");
     }
     set_headers(c, options->api_key);
@@ -283,7 +284,7 @@ int client_create(client **out, const client_options *options, base_err *err) {
     return 0;
 }
 
-void client_free(client *c) {
+void cli_client_free(cli_client *c) {
     if (c == NULL)
         return;
     if (c->easy != NULL)

@@ -7,32 +7,33 @@
 #include <signal.h>
 #include <stdbool.h>
 
-typedef struct client client;
+typedef struct cli_client cli_client;
 
-typedef struct client_options {
+typedef struct cli_client_options {
     const char *url;     // of the API: "http://localhost:8000/v1"
     const char *uds;     // connect here, whatever host the URL names; NULL: TCP
     const char *api_key; // NULL: none
     // Set by a signal handler: the transfer that runs ends within a tenth of a second.
     const volatile sig_atomic_t *interrupted;
-} client_options;
+} cli_client_options;
 
 // BASE_ERR_USAGE when the URL is no http(s) URL.
-int client_create(client **out, const client_options *options, base_err *err);
-void client_free(client *c); // NULL is fine
+int cli_client_create(cli_client **out, const cli_client_options *options, base_err *err);
+void cli_client_free(cli_client *c); // NULL is fine
 
 // GET URL/PATH. The caller frees *reply. A reply that is no 200 is BASE_ERR_RESOURCE with the
 // server's own message.
-int client_get(client *c, const char *path, json_t **reply, base_err *err);
+int cli_client_get(cli_client *c, const char *path, json_t **reply, base_err *err);
 // POST of `body`, for a whole reply in the same way.
-int client_post(client *c, const char *path, const json_t *body, json_t **reply, base_err *err);
+int cli_client_post(cli_client *c, const char *path, const json_t *body, json_t **reply,
+                    base_err *err);
 
 // POST of `body`, which must ask for a stream; `take` gets each event's object (borrowed). An error
 // event ends it with BASE_ERR_RESOURCE. Interrupted: 0, and *interrupted is still set.
-int client_stream(client *c, const char *path, const json_t *body,
-                  void (*take)(void *arg, const json_t *event), void *arg, base_err *err);
+int cli_client_stream(cli_client *c, const char *path, const json_t *body,
+                      void (*take)(void *arg, const json_t *event), void *arg, base_err *err);
 
 // The first model the server offers; the caller frees *name.
-int client_first_model(client *c, char **name, base_err *err);
+int cli_client_first_model(cli_client *c, char **name, base_err *err);
 
 #endif

@@ -2,10 +2,10 @@
 //
 // In this process means: a server of our own on a unix socket that nobody else can reach, so that
 // there is one way a conversation goes.
-#include "cli/api_fields.h"
-#include "cli/chat_session.h"
 #include "cli/interrupt.h"
 #include "cli/private_server.h"
+#include "cli/request.h"
+#include "cli/talk.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 static const char fence[] = "\"\"\"";
 
 // The rest of a message of several lines. NULL at the end of input; "" after Ctrl-C.
-static char *read_fenced(line_reader *lines, const char *first) {
+static char *read_fenced(cli_lines *lines, const char *first) {
     base_str text = {0};
     const char *line = first + strlen(fence);
     for (;;) {
@@ -25,7 +25,7 @@ static char *read_fenced(line_reader *lines, const char *first) {
         if (end != NULL)
             break;
         base_str_adds(&text, "\n");
-        line = line_reader_next(lines, ". ", &cli_interrupted);
+        line = cli_lines_next(lines, ". ", &cli_interrupted);
         if (line == NULL || cli_interrupted) {
             base_str_free(&text);
             return line == NULL ? NULL : base_strdup("");
@@ -35,19 +35,19 @@ static char *read_fenced(line_reader *lines, const char *first) {
 }
 
 // A message that fails is reported and does not end the conversation.
-static void say(chat_session *s, const char *text) {
+static void say(cli_talk *s, const char *text) {
     base_err err = {0};
     cli_interrupt_begin();
-    if (chat_session_say(s, text, &err) != 0)
+    if (cli_talk_say(s, text, &err) != 0)
         base_error("%s", err.message);
 }
 
-static bool take_line(chat_session *s, line_reader *lines, const char *line) {
+static bool take_line(cli_talk *s, cli_lines *lines, const char *line) {
     if (line[0] == '\0')
         return true;
     if (line[0] == '/') {
         cli_interrupt_begin();
-        return chat_command(s, line);
+        return cli_talk_command(s, line);
     }
     if (strncmp(line, fence, strlen(fence)) != 0) {
         say(s, line);
@@ -60,9 +60,9 @@ static bool take_line(chat_session *s, line_reader *lines, const char *line) {
     return text != NULL;
 }
 
-static int converse(chat_session *s, base_err *err) {
-    line_reader *lines = line_reader_create();
-    bool editing = line_reader_editing(lines);
+static int converse(cli_talk *s, base_err *err) {
+    cli_lines *lines = cli_lines_create();
+    bool editing = cli_lines_editing(lines);
     printf("Using model: %s\n", s->model);
     if (editing)
         puts("/help lists the commands; Ctrl-D leaves.");
@@ -72,14 +72,14 @@ static int converse(chat_session *s, base_err *err) {
             fflush(stdout);
         }
         cli_interrupt_reading();
-        const char *line = line_reader_next(lines, "> ", &cli_interrupted);
+        const char *line = cli_lines_next(lines, "> ", &cli_interrupted);
         cli_interrupt_running();
         // Ctrl-C at the prompt leaves, as in vllm chat.
         go_on = line != NULL && !cli_interrupted && take_line(s, lines, line);
     }
     if (!editing)
         puts("");
-    line_reader_free(lines);
+    cli_lines_free(lines);
     if (ferror(stdin) && !cli_interrupted)
         return base_fail(err, BASE_ERR_RESOURCE, "standard input cannot be read");
     return 0;
@@ -87,30 +87,30 @@ static int converse(chat_session *s, base_err *err) {
 
 // ---------------------------------------------------------------------------------------------
 
-static int talk(const cli_options *o, const client_options *where, base_err *err) {
-    chat_session s = {.interrupted = &cli_interrupted};
-    int rc = client_create(&s.client, where, err);
+static int talk(const cli_options *o, const cli_client_options *where, base_err *err) {
+    cli_talk s = {.interrupted = &cli_interrupted};
+    int rc = cli_client_create(&s.client, where, err);
     if (rc != 0)
         return rc;
     s.stats = cli_bool(o, "stats");
     s.show_thinking = cli_bool(o, "thinking");
     if (cli_given(o, "system-prompt"))
         s.system = base_strdup(cli_string(o, "system-prompt"));
-    s.parameters = api_fields(o);
+    s.parameters = cli_request_fields(o);
     cli_interrupt_running();
     if (cli_given(o, "model-name"))
         s.model = base_strdup(cli_string(o, "model-name"));
     else
-        rc = client_first_model(s.client, &s.model, err);
-    chat_session_start(&s);
+        rc = cli_client_first_model(s.client, &s.model, err);
+    cli_talk_start(&s);
     if (rc == 0 && cli_given(o, "quick")) {
-        rc = chat_session_say(&s, cli_string(o, "quick"), err);
+        rc = cli_talk_say(&s, cli_string(o, "quick"), err);
         rc = rc == 0 && cli_interrupted ? CLI_INTERRUPTED : rc;
     } else if (rc == 0) {
         rc = converse(&s, err);
     }
-    client_free(s.client);
-    chat_session_free(&s);
+    cli_client_free(s.client);
+    cli_talk_free(&s);
     return rc;
 }
 
@@ -119,21 +119,21 @@ int cmd_chat(const cli_options *o, base_err *err) {
     bool in_process = cli_argument(o, 0) != NULL || cli_given(o, "model");
     if (in_process && cli_flagged(o, "url"))
         return base_fail(err, BASE_ERR_USAGE, "MODEL and --url exclude each other");
-    client_options where = {
+    cli_client_options where = {
         .url = cli_string(o, "url"),
-        .api_key = api_fields_key(o),
+        .api_key = cli_request_key(o),
         .interrupted = &cli_interrupted,
     };
-    private_server *server = NULL;
+    cli_private_server *server = NULL;
     if (in_process) {
-        int rc = private_server_start(&server, o, err);
+        int rc = cli_private_server_start(&server, o, err);
         if (rc != 0)
             return rc;
         where.url = "http://localhost/v1";
-        where.uds = private_server_path(server);
+        where.uds = cli_private_server_path(server);
         where.api_key = NULL;
     }
     int rc = talk(o, &where, err);
-    private_server_stop(server);
+    cli_private_server_stop(server);
     return rc;
 }

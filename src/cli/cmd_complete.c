@@ -15,7 +15,7 @@ typedef struct complete {
     const cli_options *o;
     cli_stack stack;
     engine_params params; // of every prompt; the seed too, if one was given
-    answer_options answer;
+    cli_answer_options answer;
     bool json;
     uint64_t next_id;
 } complete;
@@ -127,9 +127,9 @@ static void show_prompt(const complete *c, const base_ids *prompt, base_str *out
     token_decode_end(&decoder, out);
 }
 
-static void print_choices(const complete *c, const answer *a, const base_ids *prompt,
+static void print_choices(const complete *c, const cli_answer *a, const base_ids *prompt,
                           const base_str *echo) {
-    const answer_json_options options = {
+    const cli_answer_json_options options = {
         .prompt = prompt->data,
         .n_prompt = (int)prompt->len,
         .echo = echo->len > 0 ? echo->data : "",
@@ -140,7 +140,7 @@ static void print_choices(const complete *c, const answer *a, const base_ids *pr
     base_str out = {0};
     for (int i = 0; i < a->options.n; i++) {
         if (c->json) {
-            answer_json(a, i, &options, &out);
+            cli_answer_json(a, i, &options, &out);
         } else if (a->options.n > 1) {
             base_str_printf(&out, "[%d] ", i);
             base_str_add(&out, echo->data, echo->len);
@@ -160,8 +160,8 @@ static double per_second(double amount, double seconds) {
 }
 
 // `first` and `last` are the backend's counters at the first token and at the end.
-static void print_stats(const answer *a, int n_prompt, int64_t start_ns, const backend_stats *first,
-                        const backend_stats *last) {
+static void print_stats(const cli_answer *a, int n_prompt, int64_t start_ns,
+                        const backend_stats *first, const backend_stats *last) {
     double prefill = (double)(a->first_ns - start_ns) * 1e-9;
     double decode = (double)(a->last_ns - a->first_ns) * 1e-9;
     int computed = n_prompt - a->choices[0].n_cached;
@@ -178,7 +178,7 @@ static void print_stats(const answer *a, int n_prompt, int64_t start_ns, const b
 // One prompt
 
 // Steps until every choice has ended; Ctrl-C and stop strings end them early.
-static void run_engine(complete *c, uint64_t id, answer *a, backend_stats *first) {
+static void run_engine(complete *c, uint64_t id, cli_answer *a, backend_stats *first) {
     engine *e = c->stack.engine;
     bool aborted = false;
     while (a->n_finished < a->options.n) {
@@ -189,13 +189,13 @@ static void run_engine(complete *c, uint64_t id, answer *a, backend_stats *first
         engine_step(e);
         bool waiting = a->first_ns == 0;
         for (engine_event event; engine_next_event(e, &event);)
-            answer_take(a, &event);
+            cli_answer_take(a, &event);
         if (waiting && a->first_ns != 0)
             backend_get_stats(c->stack.backend, first);
     }
 }
 
-static int fail_errors(const answer *a, base_err *err) {
+static int fail_errors(const cli_answer *a, base_err *err) {
     for (int i = 0; i < a->options.n; i++) {
         if (a->choices[i].error != NULL)
             return base_fail(err, BASE_ERR_RANK, "choice %d: %s", i, a->choices[i].error);
@@ -214,8 +214,8 @@ static int answer_prompt(complete *c, const base_ids *prompt, base_err *err) {
         show_prompt(c, prompt, &echo);
     if (c->answer.show != NULL && echo.len > 0)
         show(NULL, 0, echo.data, echo.len);
-    answer a;
-    answer_init(&a, &c->answer);
+    cli_answer a;
+    cli_answer_init(&a, &c->answer);
     backend_stats first = {0}, last;
     int64_t start = base_now_ns();
     uint64_t id = c->next_id++;
@@ -231,7 +231,7 @@ static int answer_prompt(complete *c, const base_ids *prompt, base_err *err) {
     } else {
         rc = err->code;
     }
-    answer_free(&a);
+    cli_answer_free(&a);
     base_str_free(&echo);
     return rc;
 }
@@ -300,7 +300,7 @@ static int answer_all(complete *c, base_err *err) {
     if (rc != 0)
         return rc;
     c->json = cli_bool(o, "json");
-    c->answer = (answer_options){
+    c->answer = (cli_answer_options){
         .vocab = c->stack.vocab,
         .n = c->params.n,
         .stop_ids = c->params.stop_ids,
@@ -330,7 +330,7 @@ int cmd_complete(const cli_options *o, base_err *err) {
     if (rc != 0)
         return rc;
     if (cli_given(o, "url"))
-        return complete_url(o, err);
+        return cli_complete_url(o, err);
     bool of_prompt = cli_given(o, "prompt-logprobs");
     int64_t most = cli_given(o, "logprobs") ? cli_int(o, "logprobs") : 0;
     int64_t most_of_prompt = of_prompt ? cli_int(o, "prompt-logprobs") : 0;

@@ -204,11 +204,11 @@ static void announce(const serve *s) {
     };
     base_str text = {0};
     api_print_routes(s->serving.server);
-    cli_server_address(&w, &text);
+    cli_welcome_address(&w, &text);
     base_info("Starting Abruzzi server on %s", text.data);
     base_info("Application startup complete.");
     base_str_clear(&text);
-    cli_print_welcome(&w, &text);
+    cli_welcome_print(&w, &text);
     fwrite(text.data, 1, text.len, stdout);
     fflush(stdout);
     clearerr(stdout); // a server may run without anybody who reads this

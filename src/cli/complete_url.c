@@ -1,7 +1,7 @@
 #include "cli/complete_url.h"
-#include "cli/api_fields.h"
 #include "cli/client.h"
 #include "cli/interrupt.h"
+#include "cli/request.h"
 #include "cli/terminal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,16 +9,16 @@
 
 typedef struct remote {
     const cli_options *o;
-    client *client;
+    cli_client *client;
     char *model;
-    terminal terminal;
+    cli_terminal terminal;
     bool whole; // the reply is shown when it is complete, not as it comes
 } remote;
 
 static json_t *make_request(const remote *r, json_t *prompt) {
     json_t *request =
         json_pack("{s:s, s:o, s:b}", "model", r->model, "prompt", prompt, "stream", !r->whole);
-    json_t *fields = api_fields(r->o);
+    json_t *fields = cli_request_fields(r->o);
     json_object_update(request, fields);
     json_decref(fields);
     return request;
@@ -28,7 +28,8 @@ static void show_piece(void *arg, const json_t *event) {
     remote *r = arg;
     const json_t *choice = json_array_get(json_object_get(event, "choices"), 0);
     const json_t *text = json_object_get(choice, "text");
-    terminal_write(&r->terminal, TERMINAL_PLAIN, json_string_value(text), json_string_length(text));
+    cli_terminal_write(&r->terminal, CLI_TERMINAL_PLAIN, json_string_value(text),
+                       json_string_length(text));
 }
 
 static void show_whole(remote *r, const json_t *reply) {
@@ -43,9 +44,9 @@ static void show_whole(remote *r, const json_t *reply) {
     json_array_foreach(json_object_get(reply, "choices"), i, choice) {
         const json_t *text = json_object_get(choice, "text");
         printf("[%zu] ", i);
-        terminal_write(&r->terminal, TERMINAL_PLAIN, json_string_value(text),
-                       json_string_length(text));
-        terminal_end(&r->terminal);
+        cli_terminal_write(&r->terminal, CLI_TERMINAL_PLAIN, json_string_value(text),
+                           json_string_length(text));
+        cli_terminal_end(&r->terminal);
     }
 }
 
@@ -56,12 +57,12 @@ static int complete_prompt(remote *r, json_t *prompt, base_err *err) {
     json_t *request = make_request(r, prompt), *reply = NULL;
     int rc;
     if (r->whole) {
-        rc = client_post(r->client, "completions", request, &reply, err);
+        rc = cli_client_post(r->client, "completions", request, &reply, err);
         if (rc == 0)
             show_whole(r, reply);
     } else {
-        rc = client_stream(r->client, "completions", request, show_piece, r, err);
-        terminal_end(&r->terminal);
+        rc = cli_client_stream(r->client, "completions", request, show_piece, r, err);
+        cli_terminal_end(&r->terminal);
     }
     json_decref(reply);
     json_decref(request);
@@ -77,8 +78,8 @@ static json_t *ids_prompt(const base_ids *ids) {
 
 // A prompt that fails is reported and does not end the loop.
 static int complete_lines(remote *r, base_err *err) {
-    line_reader *lines = line_reader_create();
-    bool prompts = !line_reader_editing(lines) && !cli_bool(r->o, "json");
+    cli_lines *lines = cli_lines_create();
+    bool prompts = !cli_lines_editing(lines) && !cli_bool(r->o, "json");
     if (!cli_bool(r->o, "json"))
         printf("Using model: %s\n", r->model);
     for (;;) {
@@ -86,7 +87,7 @@ static int complete_lines(remote *r, base_err *err) {
             fputs("> ", stdout);
         fflush(stdout);
         cli_interrupt_reading();
-        const char *line = line_reader_next(lines, "> ", &cli_interrupted);
+        const char *line = cli_lines_next(lines, "> ", &cli_interrupted);
         cli_interrupt_running();
         if (line == NULL || cli_interrupted)
             break;
@@ -96,7 +97,7 @@ static int complete_lines(remote *r, base_err *err) {
         if (complete_prompt(r, json_string(line), &line_err) != 0)
             base_error("%s", line_err.message);
     }
-    line_reader_free(lines);
+    cli_lines_free(lines);
     if (ferror(stdin) && !cli_interrupted)
         return base_fail(err, BASE_ERR_RESOURCE, "standard input cannot be read");
     return 0;
@@ -119,32 +120,32 @@ static int check_flags(const cli_options *o, base_err *err) {
     return 0;
 }
 
-int complete_url(const cli_options *o, base_err *err) {
+int cli_complete_url(const cli_options *o, base_err *err) {
     int checked = check_flags(o, err);
     if (checked != 0)
         return checked;
-    const client_options where = {
+    const cli_client_options where = {
         .url = cli_string(o, "url"),
-        .api_key = api_fields_key(o),
+        .api_key = cli_request_key(o),
         .interrupted = &cli_interrupted,
     };
     remote r = {.o = o, .whole = cli_bool(o, "json") || cli_int(o, "n") > 1};
-    int rc = client_create(&r.client, &where, err);
+    int rc = cli_client_create(&r.client, &where, err);
     if (rc != 0)
         return rc;
-    terminal_init(&r.terminal);
+    cli_terminal_init(&r.terminal);
     cli_interrupt_running();
     if (cli_given(o, "model-name"))
         r.model = base_strdup(cli_string(o, "model-name"));
     else
-        rc = client_first_model(r.client, &r.model, err);
+        rc = cli_client_first_model(r.client, &r.model, err);
     if (rc == 0 && cli_given(o, "quick"))
         rc = complete_prompt(&r, json_string(cli_string(o, "quick")), err);
     else if (rc == 0 && cli_given(o, "prompt-ids"))
         rc = complete_prompt(&r, ids_prompt(cli_ids(o, "prompt-ids")), err);
     else if (rc == 0)
         rc = complete_lines(&r, err);
-    client_free(r.client);
+    cli_client_free(r.client);
     base_free(r.model);
     return rc == 0 && cli_interrupted && cli_given(o, "quick") ? CLI_INTERRUPTED : rc;
 }

@@ -5,6 +5,6 @@
 #include "cli/cli.h"
 
 // Reads the sampling flags of complete; flags about running a model are refused.
-int complete_url(const cli_options *o, base_err *err);
+int cli_complete_url(const cli_options *o, base_err *err);
 
 #endif

@@ -143,7 +143,7 @@ static int find_file(const cli_options *o, const model *m, char **out, base_err 
     return rc;
 }
 
-int cli_find_defaults(const cli_options *o, const model *m, api_defaults *out, base_err *err) {
+int cli_defaults_find(const cli_options *o, const model *m, api_defaults *out, base_err *err) {
     *out = (api_defaults){.temperature = 1.0f, .top_p = 1.0f, .repetition = 1.0f};
     char *path;
     int rc = find_file(o, m, &path, err);

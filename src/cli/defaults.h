@@ -6,6 +6,6 @@
 #include "cli/options.h"
 
 // A value out of range is BASE_ERR_MODEL when a file has it, BASE_ERR_USAGE when a flag has it.
-int cli_find_defaults(const cli_options *o, const model *m, api_defaults *out, base_err *err);
+int cli_defaults_find(const cli_options *o, const model *m, api_defaults *out, base_err *err);
 
 #endif

@@ -9,13 +9,13 @@
 
 enum { QUEUE = 16 }; // there is one client
 
-struct private_server {
+struct cli_private_server {
     cli_serving serving;
     const char *name; // of the model
     char *folder, *socket;
 };
 
-static int make_folder(private_server *s, base_err *err) {
+static int make_folder(cli_private_server *s, base_err *err) {
     const char *parent = getenv("XDG_RUNTIME_DIR");
     if (parent == NULL || access(parent, W_OK) != 0)
         parent = "/tmp";
@@ -30,7 +30,7 @@ static int make_folder(private_server *s, base_err *err) {
     return 0;
 }
 
-static void find_options(private_server *s) {
+static void find_options(cli_private_server *s) {
     api_options *a = &s->serving.options;
     a->served_names = &s->name;
     a->n_served_names = 1;
@@ -43,7 +43,7 @@ static void find_options(private_server *s) {
     http_limits_init(&a->http.limits);
 }
 
-static int open_and_start(private_server *s, const cli_options *o, base_err *err) {
+static int open_and_start(cli_private_server *s, const cli_options *o, base_err *err) {
     s->serving.max_logprobs = 0;
     s->serving.max_queue = QUEUE;
     find_options(s);
@@ -53,8 +53,8 @@ static int open_and_start(private_server *s, const cli_options *o, base_err *err
     return rc == 0 ? cli_serving_start(&s->serving, err) : rc;
 }
 
-int private_server_start(private_server **out, const cli_options *o, base_err *err) {
-    private_server *s = base_calloc(1, sizeof *s);
+int cli_private_server_start(cli_private_server **out, const cli_options *o, base_err *err) {
+    cli_private_server *s = base_calloc(1, sizeof *s);
     *out = NULL;
     int rc = cli_model_argument(o, &s->name, err);
     if (rc == 0)
@@ -69,17 +69,17 @@ int private_server_start(private_server **out, const cli_options *o, base_err *e
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
     if (rc != 0)
-        private_server_stop(s);
+        cli_private_server_stop(s);
     else
         *out = s;
     return rc;
 }
 
-const char *private_server_path(const private_server *s) {
+const char *cli_private_server_path(const cli_private_server *s) {
     return s->socket;
 }
 
-void private_server_stop(private_server *s) {
+void cli_private_server_stop(cli_private_server *s) {
     if (s == NULL)
         return;
     cli_serving_close(&s->serving);

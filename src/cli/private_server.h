@@ -4,12 +4,12 @@
 
 #include "cli/cli.h"
 
-typedef struct private_server private_server;
+typedef struct cli_private_server cli_private_server;
 
 // Loads the model that `o` names (options of rows_engine.c and rows_model.c). BASE_ERR_MODEL when
 // its tokenizer has no chat tokens.
-int private_server_start(private_server **out, const cli_options *o, base_err *err);
-const char *private_server_path(const private_server *s); // of the socket
-void private_server_stop(private_server *s);              // NULL is fine
+int cli_private_server_start(cli_private_server **out, const cli_options *o, base_err *err);
+const char *cli_private_server_path(const cli_private_server *s); // of the socket
+void cli_private_server_stop(cli_private_server *s);              // NULL is fine
 
 #endif

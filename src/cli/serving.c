@@ -41,7 +41,7 @@ int cli_serving_open(cli_serving *s, const cli_options *o, base_err *err) {
     };
     int rc = cli_stack_open(&s->stack, o, &needs, err);
     if (rc == 0)
-        rc = cli_find_defaults(o, s->stack.model, &s->options.defaults, err);
+        rc = cli_defaults_find(o, s->stack.model, &s->options.defaults, err);
     if (rc != 0)
         return rc;
     s->tokenizer_config = base_path_join(model_dir(s->stack.model), "tokenizer_config.json");

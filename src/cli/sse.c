@@ -3,7 +3,7 @@
 
 enum { LONGEST = 64 << 20 };
 
-static void end_line(sse_reader *r, void (*take)(void *arg, const char *data, size_t len),
+static void end_line(cli_sse_reader *r, void (*take)(void *arg, const char *data, size_t len),
                      void *arg) {
     const char *line = r->line.data;
     size_t len = r->line.len;
@@ -22,8 +22,8 @@ static void end_line(sse_reader *r, void (*take)(void *arg, const char *data, si
     base_str_clear(&r->line);
 }
 
-bool sse_push(sse_reader *r, const char *bytes, size_t len,
-              void (*take)(void *arg, const char *data, size_t len), void *arg) {
+bool cli_sse_push(cli_sse_reader *r, const char *bytes, size_t len,
+                  void (*take)(void *arg, const char *data, size_t len), void *arg) {
     while (len > 0 && !r->too_long) {
         const char *end = memchr(bytes, '\n', len);
         size_t n = end != NULL ? (size_t)(end - bytes) : len;
@@ -41,8 +41,8 @@ bool sse_push(sse_reader *r, const char *bytes, size_t len,
     return !r->too_long;
 }
 
-void sse_free(sse_reader *r) {
+void cli_sse_free(cli_sse_reader *r) {
     base_str_free(&r->line);
     base_str_free(&r->data);
-    *r = (sse_reader){0};
+    *r = (cli_sse_reader){0};
 }

@@ -13,17 +13,17 @@
 // ---------------------------------------------------------------------------------------------
 // Output
 
-void terminal_init(terminal *t) {
+void cli_terminal_init(cli_terminal *t) {
     const char *no_color = getenv("NO_COLOR");
-    *t = (terminal){
+    *t = (cli_terminal){
         .colors = isatty(STDOUT_FILENO) && (no_color == NULL || no_color[0] == '\0'),
         .at_line_start = true,
     };
 }
 
-static void set_style(terminal *t, terminal_style style) {
+static void set_style(cli_terminal *t, cli_terminal_style style) {
     if (t->colors && style != t->style)
-        fputs(style == TERMINAL_DIM ? "\033[2m" : "\033[0m", stdout);
+        fputs(style == CLI_TERMINAL_DIM ? "\033[2m" : "\033[0m", stdout);
     t->style = style;
 }
 
@@ -34,7 +34,7 @@ static bool is_harmless(const char *at, size_t n, bool valid) {
     return !(n == 2 && first == 0xc2 && (unsigned char)at[1] < 0xa0); // U+0080 to U+009F
 }
 
-void terminal_write(terminal *t, terminal_style style, const char *text, size_t len) {
+void cli_terminal_write(cli_terminal *t, cli_terminal_style style, const char *text, size_t len) {
     if (len == 0)
         return;
     set_style(t, style);
@@ -50,8 +50,8 @@ void terminal_write(terminal *t, terminal_style style, const char *text, size_t 
     fflush(stdout);
 }
 
-void terminal_end(terminal *t) {
-    set_style(t, TERMINAL_PLAIN);
+void cli_terminal_end(cli_terminal *t) {
+    set_style(t, CLI_TERMINAL_PLAIN);
     if (!t->at_line_start)
         fputc('\n', stdout);
     t->at_line_start = true;
@@ -63,7 +63,7 @@ void terminal_end(terminal *t) {
 
 enum { HISTORY = 1000 };
 
-struct line_reader {
+struct cli_lines {
     EditLine *editor; // NULL: plain lines
     History *history;
     const char *prompt; // of the line being read; libedit asks for it
@@ -73,14 +73,14 @@ struct line_reader {
 };
 
 static char *get_prompt(EditLine *editor) {
-    line_reader *r = NULL;
+    cli_lines *r = NULL;
     el_get(editor, EL_CLIENTDATA, &r);
     return (char *)r->prompt;
 }
 
 // Sleeps until there is something to read; false when Ctrl-C came first. The signal is let in only
 // while sleeping, so that one that comes just before is not slept over.
-static bool wait_for_input(const line_reader *r) {
+static bool wait_for_input(const cli_lines *r) {
     sigset_t interrupt, before;
     sigemptyset(&interrupt);
     sigaddset(&interrupt, SIGINT);
@@ -94,7 +94,7 @@ static bool wait_for_input(const line_reader *r) {
 
 // libedit's own reader goes on after a signal.
 static int get_character(EditLine *editor, wchar_t *out) {
-    line_reader *r = NULL;
+    cli_lines *r = NULL;
     el_get(editor, EL_CLIENTDATA, &r);
     mbstate_t state = {0};
     for (;;) {
@@ -116,7 +116,7 @@ static int get_character(EditLine *editor, wchar_t *out) {
     }
 }
 
-static void start_editor(line_reader *r) {
+static void start_editor(cli_lines *r) {
     setlocale(LC_CTYPE, ""); // libedit counts columns by it
     r->editor = el_init("abruzzi", stdin, stdout, stderr);
     r->history = r->editor != NULL ? history_init() : NULL;
@@ -137,14 +137,14 @@ static void start_editor(line_reader *r) {
     el_source(r->editor, NULL); // the user's ~/.editrc
 }
 
-line_reader *line_reader_create(void) {
-    line_reader *r = base_calloc(1, sizeof *r);
+cli_lines *cli_lines_create(void) {
+    cli_lines *r = base_calloc(1, sizeof *r);
     if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
         start_editor(r);
     return r;
 }
 
-void line_reader_free(line_reader *r) {
+void cli_lines_free(cli_lines *r) {
     if (r == NULL)
         return;
     if (r->editor != NULL) {
@@ -155,11 +155,11 @@ void line_reader_free(line_reader *r) {
     base_free(r);
 }
 
-bool line_reader_editing(const line_reader *r) {
+bool cli_lines_editing(const cli_lines *r) {
     return r->editor != NULL;
 }
 
-static const char *next_edited(line_reader *r) {
+static const char *next_edited(cli_lines *r) {
     int count = 0;
     const char *line = el_gets(r->editor, &count);
     if (*r->interrupted) {
@@ -178,8 +178,8 @@ static const char *next_edited(line_reader *r) {
     return r->line;
 }
 
-const char *line_reader_next(line_reader *r, const char *prompt,
-                             const volatile sig_atomic_t *interrupted) {
+const char *cli_lines_next(cli_lines *r, const char *prompt,
+                           const volatile sig_atomic_t *interrupted) {
     r->prompt = prompt;
     r->interrupted = interrupted;
     if (r->editor != NULL)

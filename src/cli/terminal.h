@@ -7,30 +7,30 @@
 #include <signal.h>
 #include <stdbool.h>
 
-typedef enum { TERMINAL_PLAIN, TERMINAL_DIM } terminal_style;
+typedef enum { CLI_TERMINAL_PLAIN, CLI_TERMINAL_DIM } cli_terminal_style;
 
-typedef struct terminal {
+typedef struct cli_terminal {
     bool colors; // standard output is a terminal, and NO_COLOR is not set
-    terminal_style style;
+    cli_terminal_style style;
     bool at_line_start;
-} terminal;
+} cli_terminal;
 
-void terminal_init(terminal *t);
+void cli_terminal_init(cli_terminal *t);
 // Writes text to standard output. Control characters but line ends and tabs become '?': a model's
 // words must not move the cursor or set the title. Ill-formed UTF-8 becomes '?' too.
-void terminal_write(terminal *t, terminal_style style, const char *text, size_t len);
+void cli_terminal_write(cli_terminal *t, cli_terminal_style style, const char *text, size_t len);
 // Ends a line that has been begun, and all styles.
-void terminal_end(terminal *t);
+void cli_terminal_end(cli_terminal *t);
 
-typedef struct line_reader line_reader;
+typedef struct cli_lines cli_lines;
 
 // With editing and a history when standard input and output are terminals, else plain lines.
-line_reader *line_reader_create(void);
-void line_reader_free(line_reader *r); // NULL is fine
+cli_lines *cli_lines_create(void);
+void cli_lines_free(cli_lines *r); // NULL is fine
 // The next line without its end, owned by the reader until the next call; NULL at the end of input.
 // *interrupted (set by a signal handler) ends a line that is being typed: "" is returned then.
-const char *line_reader_next(line_reader *r, const char *prompt,
-                             const volatile sig_atomic_t *interrupted);
-bool line_reader_editing(const line_reader *r);
+const char *cli_lines_next(cli_lines *r, const char *prompt,
+                           const volatile sig_atomic_t *interrupted);
+bool cli_lines_editing(const cli_lines *r);
 
 #endif

@@ -16,7 +16,7 @@ static void add_url(const cli_welcome *w, base_str *out) {
                     v6 ? "]" : "", w->port);
 }
 
-void cli_server_address(const cli_welcome *w, base_str *out) {
+void cli_welcome_address(const cli_welcome *w, base_str *out) {
     if (w->host == NULL)
         base_str_printf(out, "unix:%s", w->socket);
     else
@@ -81,7 +81,7 @@ static void add_python(const cli_welcome *w, const char *base, base_str *out) {
         base_str_adds(out, ", prompt=\"Hello\", max_tokens=32).choices[0].text)\n");
 }
 
-void cli_print_welcome(const cli_welcome *w, base_str *out) {
+void cli_welcome_print(const cli_welcome *w, base_str *out) {
     base_str base = {0};
     add_url(w, &base);
     base_str_adds(&base, "/v1");
@@ -89,7 +89,7 @@ void cli_print_welcome(const cli_welcome *w, base_str *out) {
     if (w->host != NULL)
         base_str_adds(out, base.data);
     else
-        cli_server_address(w, out);
+        cli_welcome_address(w, out);
     base_str_adds(out, "\n\n");
     add_curl(w, base.data, out);
     base_str_adds(out, "\n");

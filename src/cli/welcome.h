@@ -17,8 +17,8 @@ typedef struct cli_welcome {
 
 // "http://127.0.0.1:8000": an address a client on this machine can use, also where the server
 // listens on all of them. A unix socket is "unix:PATH".
-void cli_server_address(const cli_welcome *w, base_str *out);
+void cli_welcome_address(const cli_welcome *w, base_str *out);
 // The URL, a curl line, and the lines of the OpenAI SDK.
-void cli_print_welcome(const cli_welcome *w, base_str *out);
+void cli_welcome_print(const cli_welcome *w, base_str *out);
 
 #endif

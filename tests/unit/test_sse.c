@@ -16,16 +16,16 @@ static void collect(void *arg, const char *data, size_t len) {
 }
 
 static void assert_events(const char *bytes, size_t piece, const char *want) {
-    sse_reader reader = {0};
+    cli_sse_reader reader = {0};
     base_str out = {0};
     base_str_adds(&out, "");
     size_t len = strlen(bytes);
     for (size_t at = 0; at < len; at += piece)
         assert_true(
-            sse_push(&reader, bytes + at, len - at < piece ? len - at : piece, collect, &out));
+            cli_sse_push(&reader, bytes + at, len - at < piece ? len - at : piece, collect, &out));
     assert_string_equal(out.data, want);
     base_str_free(&out);
-    sse_free(&reader);
+    cli_sse_free(&reader);
 }
 
 static void test_events(void **state) {
@@ -49,19 +49,19 @@ static void test_events(void **state) {
 
 static void test_length_is_bounded(void **state) {
     (void)state;
-    sse_reader reader = {0};
+    cli_sse_reader reader = {0};
     base_str out = {0};
     size_t len = 1 << 20;
     char *bytes = malloc(len);
     assert_non_null(bytes);
     memset(bytes, 'x', len);
     int pieces = 0;
-    while (pieces < 100 && sse_push(&reader, bytes, len, collect, &out))
+    while (pieces < 100 && cli_sse_push(&reader, bytes, len, collect, &out))
         pieces++;
     assert_int_equal(pieces, 64);
-    assert_false(sse_push(&reader, "\n\n", 2, collect, &out));
+    assert_false(cli_sse_push(&reader, "\n\n", 2, collect, &out));
     free(bytes);
-    sse_free(&reader);
+    cli_sse_free(&reader);
 }
 
 int main(void) {

@@ -1,4 +1,4 @@
-#include "cli/api_fields.h"
+#include "cli/request.h"
 #include <stdlib.h>
 
 typedef enum { FIELD_REAL, FIELD_INTEGER, FIELD_BOOL, FIELD_STRINGS, FIELD_IDS } field_kind;
@@ -59,7 +59,7 @@ static json_t *value(const cli_options *o, const char *flag, field_kind kind) {
     return NULL;
 }
 
-json_t *api_fields(const cli_options *o) {
+json_t *cli_request_fields(const cli_options *o) {
     json_t *object = json_object();
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const char *flag = fields[i].flag;
@@ -69,7 +69,7 @@ json_t *api_fields(const cli_options *o) {
     return object;
 }
 
-const char *api_fields_key(const cli_options *o) {
+const char *cli_request_key(const cli_options *o) {
     const char *key = cli_string(o, "api-key");
     if (key == NULL)
         key = getenv("OPENAI_API_KEY");

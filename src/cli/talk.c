@@ -1,11 +1,11 @@
-#include "cli/chat_session.h"
+#include "cli/talk.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 // An answer as it comes.
 typedef struct answering {
-    chat_session *s;
+    cli_talk *s;
     base_str content;
     bool thinking; // thoughts are being shown
     int64_t start_ns, first_ns;
@@ -19,23 +19,23 @@ static const char *text_of(const json_t *object, const char *name, size_t *len) 
 }
 
 static void take_delta(answering *a, const json_t *delta) {
-    chat_session *s = a->s;
+    cli_talk *s = a->s;
     size_t len;
     // Servers name the thought either way, some both.
     const char *thought = text_of(delta, "reasoning_content", &len);
     if (thought == NULL)
         thought = text_of(delta, "reasoning", &len);
     if (thought != NULL && len > 0 && s->show_thinking) {
-        terminal_write(&s->terminal, TERMINAL_DIM, thought, len);
+        cli_terminal_write(&s->terminal, CLI_TERMINAL_DIM, thought, len);
         a->thinking = true;
     }
     const char *content = text_of(delta, "content", &len);
     if (content == NULL || len == 0)
         return;
     if (a->thinking)
-        terminal_end(&s->terminal);
+        cli_terminal_end(&s->terminal);
     a->thinking = false;
-    terminal_write(&s->terminal, TERMINAL_PLAIN, content, len);
+    cli_terminal_write(&s->terminal, CLI_TERMINAL_PLAIN, content, len);
     base_str_add(&a->content, content, len);
 }
 
@@ -54,7 +54,7 @@ static json_t *message(const char *role, const char *text, size_t len) {
     return json_pack("{s:s, s:s%}", "role", role, "content", text, len);
 }
 
-static json_t *make_request(const chat_session *s) {
+static json_t *make_request(const cli_talk *s) {
     json_t *messages = json_array();
     if (s->system != NULL)
         json_array_append_new(messages, message("system", s->system, strlen(s->system)));
@@ -75,12 +75,12 @@ static void show_stats(const answering *a, int64_t end_ns) {
 }
 
 // Asks for an answer to what is in the conversation and adds it.
-static int ask(chat_session *s, base_err *err) {
+static int ask(cli_talk *s, base_err *err) {
     answering a = {.s = s, .start_ns = base_now_ns()};
     json_t *request = make_request(s);
-    int rc = client_stream(s->client, "chat/completions", request, take_event, &a, err);
+    int rc = cli_client_stream(s->client, "chat/completions", request, take_event, &a, err);
     json_decref(request);
-    terminal_end(&s->terminal);
+    cli_terminal_end(&s->terminal);
     if (rc == 0 && !*s->interrupted)
         show_stats(&a, base_now_ns());
     if (rc == 0)
@@ -91,7 +91,7 @@ static int ask(chat_session *s, base_err *err) {
     return rc;
 }
 
-int chat_session_say(chat_session *s, const char *text, base_err *err) {
+int cli_talk_say(cli_talk *s, const char *text, base_err *err) {
     json_t *said = message("user", text, strlen(text));
     if (said == NULL)
         return base_fail(err, BASE_ERR_USAGE, "the message is not valid UTF-8");
@@ -107,7 +107,7 @@ static bool is_user(const json_t *message) {
     return role != NULL && strcmp(role, "user") == 0;
 }
 
-bool chat_session_undo(chat_session *s) {
+bool cli_talk_undo(cli_talk *s) {
     for (size_t n = json_array_size(s->messages); n > 0; n--) {
         bool found = is_user(json_array_get(s->messages, n - 1));
         json_array_remove(s->messages, n - 1);
@@ -117,7 +117,7 @@ bool chat_session_undo(chat_session *s) {
     return false;
 }
 
-bool chat_session_retry(chat_session *s, int *rc, base_err *err) {
+bool cli_talk_retry(cli_talk *s, int *rc, base_err *err) {
     size_t n = json_array_size(s->messages);
     while (n > 0 && !is_user(json_array_get(s->messages, n - 1)))
         n--;
@@ -129,11 +129,11 @@ bool chat_session_retry(chat_session *s, int *rc, base_err *err) {
     return true;
 }
 
-void chat_session_clear(chat_session *s) {
+void cli_talk_clear(cli_talk *s) {
     json_array_clear(s->messages);
 }
 
-int chat_session_save(const chat_session *s, const char *path, base_err *err) {
+int cli_talk_save(const cli_talk *s, const char *path, base_err *err) {
     char *text = json_dumps(s->messages, JSON_INDENT(2));
     if (text == NULL)
         return base_fail(err, BASE_ERR_RESOURCE, "%s: out of memory", path);
@@ -142,14 +142,14 @@ int chat_session_save(const chat_session *s, const char *path, base_err *err) {
     return rc;
 }
 
-void chat_session_start(chat_session *s) {
-    terminal_init(&s->terminal);
+void cli_talk_start(cli_talk *s) {
+    cli_terminal_init(&s->terminal);
     s->messages = json_array();
     if (s->parameters == NULL)
         s->parameters = json_object();
 }
 
-void chat_session_free(chat_session *s) {
+void cli_talk_free(cli_talk *s) {
     json_decref(s->messages);
     json_decref(s->parameters);
     base_free(s->model);

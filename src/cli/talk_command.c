@@ -1,44 +1,44 @@
 // The lines of a chat that begin with '/'.
-#include "cli/chat_session.h"
+#include "cli/talk.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct chat_verb {
+typedef struct verb {
     const char *name, *arguments, *help;
     // Returns false to leave.
-    bool (*run)(chat_session *s, const char *argument);
-} chat_verb;
+    bool (*run)(cli_talk *s, const char *argument);
+} verb;
 
 static void report(int rc, const base_err *err) {
     if (rc != 0)
         base_error("%s", err->message);
 }
 
-static bool run_clear(chat_session *s, const char *argument) {
+static bool run_clear(cli_talk *s, const char *argument) {
     (void)argument;
-    chat_session_clear(s);
+    cli_talk_clear(s);
     puts("The conversation is empty.");
     return true;
 }
 
-static bool run_undo(chat_session *s, const char *argument) {
+static bool run_undo(cli_talk *s, const char *argument) {
     (void)argument;
-    puts(chat_session_undo(s) ? "The last message is forgotten." : "Nothing has been said yet.");
+    puts(cli_talk_undo(s) ? "The last message is forgotten." : "Nothing has been said yet.");
     return true;
 }
 
-static bool run_retry(chat_session *s, const char *argument) {
+static bool run_retry(cli_talk *s, const char *argument) {
     (void)argument;
     base_err err = {0};
     int rc = 0;
-    if (!chat_session_retry(s, &rc, &err))
+    if (!cli_talk_retry(s, &rc, &err))
         puts("Nothing has been said yet.");
     report(rc, &err);
     return true;
 }
 
-static bool run_system(chat_session *s, const char *argument) {
+static bool run_system(cli_talk *s, const char *argument) {
     base_free(s->system);
     s->system = argument[0] != '\0' ? base_strdup(argument) : NULL;
     puts(s->system != NULL ? "The system prompt is set." : "The template's own system prompt.");
@@ -56,7 +56,7 @@ static bool is_ours(const char *name) {
 }
 
 // "/set temperature 0.6": any parameter of the API, its value as JSON or as a word.
-static bool run_set(chat_session *s, const char *argument) {
+static bool run_set(cli_talk *s, const char *argument) {
     size_t len = strcspn(argument, " ");
     const char *text = argument + len + strspn(argument + len, " ");
     if (len == 0) {
@@ -86,42 +86,42 @@ static bool run_set(chat_session *s, const char *argument) {
     return true;
 }
 
-static bool run_think(chat_session *s, const char *argument) {
+static bool run_think(cli_talk *s, const char *argument) {
     (void)argument;
     s->show_thinking = !s->show_thinking;
     puts(s->show_thinking ? "Thoughts are shown." : "Thoughts are hidden.");
     return true;
 }
 
-static bool run_stats(chat_session *s, const char *argument) {
+static bool run_stats(cli_talk *s, const char *argument) {
     (void)argument;
     s->stats = !s->stats;
     puts(s->stats ? "Speeds are shown." : "Speeds are hidden.");
     return true;
 }
 
-static bool run_save(chat_session *s, const char *argument) {
+static bool run_save(cli_talk *s, const char *argument) {
     base_err err = {0};
     if (argument[0] == '\0') {
         puts("Save to which file?");
         return true;
     }
-    int rc = chat_session_save(s, argument, &err);
+    int rc = cli_talk_save(s, argument, &err);
     if (rc == 0)
         printf("Saved to %s.\n", argument);
     report(rc, &err);
     return true;
 }
 
-static bool run_quit(chat_session *s, const char *argument) {
+static bool run_quit(cli_talk *s, const char *argument) {
     (void)s;
     (void)argument;
     return false;
 }
 
-static bool run_help(chat_session *s, const char *argument);
+static bool run_help(cli_talk *s, const char *argument);
 
-static const chat_verb verbs[] = {
+static const verb verbs[] = {
     {"help", "", "this list", run_help},
     {"clear", "", "begins a new conversation", run_clear},
     {"undo", "", "forgets the last message and its answer", run_undo},
@@ -136,7 +136,7 @@ static const chat_verb verbs[] = {
 };
 enum { N_VERBS = sizeof verbs / sizeof *verbs };
 
-static bool run_help(chat_session *s, const char *argument) {
+static bool run_help(cli_talk *s, const char *argument) {
     (void)s;
     (void)argument;
     for (int i = 0; i < N_VERBS; i++)
@@ -146,7 +146,7 @@ static bool run_help(chat_session *s, const char *argument) {
     return true;
 }
 
-bool chat_command(chat_session *s, const char *line) {
+bool cli_talk_command(cli_talk *s, const char *line) {
     size_t len = strcspn(line + 1, " ");
     const char *argument = line + 1 + len + strspn(line + 1 + len, " ");
     for (int i = 0; i < N_VERBS; i++) {
