@@ -1,6 +1,8 @@
 """The openai package, unmodified, as its users call it."""
 
 import math
+import subprocess
+import sys
 
 import openai
 import pytest
@@ -164,3 +166,13 @@ def test_errors_are_the_packages_own(client, server):
         client.completions.create(model="tiny", prompt="0 " * 600_000, max_tokens=1)
     assert "maximum context length is" in str(error.value)
     assert "Please reduce the length of the input" in str(error.value)
+
+
+def test_the_lines_the_server_prints(server):
+    printed = server.log()
+    lines = printed[printed.index("from openai import OpenAI") :].splitlines()[:3]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ChatCompletionMessage(" in done.stdout
