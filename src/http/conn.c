@@ -35,7 +35,7 @@ static void close_now(http_conn *c) {
         http_transport_shut(c);
     SSL_free(c->tls);
     close(c->fd);
-    http_queue_free(&c->queue);
+    http_queue_free(c);
     base_str_free(&c->ahead);
     http_timer_unset(&l->timers, &c->timer);
     *(c->prev ? &c->prev->next : &l->conns) = c->next;
@@ -59,7 +59,7 @@ void http_conn_lose(http_conn *c) {
 
 void http_conn_break(http_conn *c) {
     c->broken = true;
-    http_queue_free(&c->queue);
+    http_queue_free(c);
     http_conn_kick(c);
 }
 
@@ -159,6 +159,7 @@ static void look_at_parser(http_conn *c, bool more) {
 
 static void begin_request(http_conn *c) {
     http_parser_init(&c->parser, limits(c));
+    c->parser.budget = &c->loop->server->budget;
     c->parsing = c->blank = true;
     c->answered = c->close_after = c->linger_after = false;
     c->x.data = NULL;

@@ -18,7 +18,9 @@
 // A second request on a connection waits until the first reply is written. Memory of a connection:
 // under 1 KiB when idle (plain TCP; TLS some 10 KiB more), max_head_bytes while a head is read,
 // max_body_bytes with a body, 32 KiB of requests sent ahead, and for the write queue one and a half
-// times max_write_bytes or, if that is more, the one reply or event that met an empty queue.
+// times max_write_bytes or, if that is more, the one reply or event that met an empty queue. Of all
+// connections: bodies, until their exchange has ended, and write queues have max_shared_bytes
+// together, not counting the first 64 KiB of each.
 #ifndef HTTP_HTTP_H
 #define HTTP_HTTP_H
 
@@ -55,18 +57,20 @@ typedef struct http_handler {
 } http_handler;
 
 typedef struct http_limits {
-    int max_connections;    // beyond that the newest is closed at once; also bounded by the limit
-                            // of file descriptors (raised to the hard one) less 64
-    size_t max_head_bytes;  // request line and headers; 431 beyond
-    int max_headers;        // 431 beyond
-    size_t max_body_bytes;  // 413 beyond
-    size_t max_write_bytes; // queued of a stream the client does not read; it is dropped beyond
-    int head_timeout_ms;    // from the first byte of a request to the end of its head; 408
-    int body_timeout_ms;    // between two reads of a body; 408
-    int min_body_rate;      // bytes/s over a whole body; 408 below it after 10 s; 0: none
-    int idle_timeout_ms;    // of a kept-alive connection, and before the first byte
-    int write_timeout_ms;   // without progress while bytes are queued
-    int ping_interval_ms;   // ": ping" in an event stream silent that long; 0: never
+    int max_connections;     // beyond that the newest is closed at once; also bounded by the limit
+                             // of file descriptors (raised to the hard one) less 64
+    size_t max_head_bytes;   // request line and headers; 431 beyond
+    int max_headers;         // 431 beyond
+    size_t max_body_bytes;   // 413 beyond
+    size_t max_write_bytes;  // queued of a stream the client does not read; it is dropped beyond
+    size_t max_shared_bytes; // of bodies and write queues beyond 64 KiB each, all together: 503 for
+                             // a body beyond, and the end of the connection for a reply
+    int head_timeout_ms;  // from the first byte of a request to the end of its head; 408
+    int body_timeout_ms;  // between two reads of a body; 408
+    int min_body_rate;    // bytes/s over a whole body; 408 below it after 10 s; 0: none
+    int idle_timeout_ms;  // of a kept-alive connection, and before the first byte
+    int write_timeout_ms; // without progress while bytes are queued
+    int ping_interval_ms; // ": ping" in an event stream silent that long; 0: never
 } http_limits;
 
 typedef struct http_options {

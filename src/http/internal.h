@@ -130,7 +130,7 @@ void http_conn_lose(http_conn *c); // closes it now; the handler learns it if it
 // Sends now what the socket takes and queues the rest. A failure breaks the connection.
 void http_write(http_conn *c, const void *bytes, size_t len);
 bool http_flush(http_conn *c); // true: the queue is empty
-void http_queue_free(http_queue *q);
+void http_queue_free(http_conn *c);
 
 void http_reply_error(http_conn *c, int status, const char *reason); // "Connection: close"
 void http_reply_continue(http_conn *c);
@@ -204,6 +204,7 @@ void http_loop_give(http_loop *l, const http_accepted *a);
 
 struct http_server {
     http_limits limits;
+    http_budget budget;
     http_handler handler;
     int n_loops;
     http_loop *loops;

@@ -38,6 +38,7 @@ struct http_parse_private {
     size_t charged;   // bytes of the head, chunk extensions and trailers; <= max_head_bytes
     uint64_t left;    // bytes to come: of the body, or of the chunk
     size_t body_most; // what the body may grow to
+    size_t on_budget; // bytes of the body the budget knows of
 };
 
 // What the fields say that the parser must obey.
@@ -69,8 +70,9 @@ void http_parser_reset(http_parser *p) {
     base_free(x->buffer);
     base_free(p->fields);
     base_str_free(&p->body);
+    http_budget_resize(p->budget, x->on_budget, 0);
     *x = (struct http_parse_private){.limits = x->limits};
-    *p = (http_parser){.private = x};
+    *p = (http_parser){.private = x, .budget = p->budget};
 }
 
 void http_parser_free(http_parser *p) {
@@ -223,6 +225,9 @@ static bool body_reserve(http_parser *p, size_t more) {
         cap = p->private->body_most + 1;
     if (cap < need)
         cap = need;
+    if (!http_budget_resize(p->budget, p->private->on_budget, cap))
+        return refuse(p, 503, "too many large requests are being served");
+    p->private->on_budget = cap;
     char *grown = base_try_realloc(body->data, cap);
     if (grown == NULL)
         return refuse(p, 503, "out of memory");

@@ -10,6 +10,7 @@
 #ifndef HTTP_PARSE_H
 #define HTTP_PARSE_H
 
+#include "http/budget.h"
 #include "http/http.h"
 
 typedef struct http_field {
@@ -25,7 +26,7 @@ typedef enum {
 
 typedef struct http_parser {
     http_parse_state state;
-    int status;         // ERROR: 400, 413, 414, 417, 431, 501, 503 (out of memory), 505
+    int status; // ERROR: 400, 413, 414, 417, 431, 501, 503 (no memory, no room in the budget), 505
     const char *reason; // ERROR: static text
     // From BODY on, until the reset:
     http_slice method, path, query;
@@ -35,6 +36,9 @@ typedef struct http_parser {
     http_field *fields;   // [n_fields]
     int n_fields;
     base_str body; // decoded; from DONE on complete. May be taken away (and zeroed) then
+    // The body is on its account until the reset, also when it was taken away: what is made of it
+    // lives as long. NULL: none. Set after http_parser_init, kept by the reset.
+    http_budget *budget;
     struct http_parse_private *private;
 } http_parser;
 

@@ -107,8 +107,8 @@ void http_reply_error(http_conn *c, int status, const char *reason) {
     else
         base_str_printf(&body, "%s\n", reason);
     c->close_after = c->linger_after = true;
-    reply(c, status, h->on_error ? "application/json" : "text/plain; charset=utf-8", NULL,
-          body.data, body.len);
+    reply(c, status, h->on_error ? "application/json" : "text/plain; charset=utf-8",
+          status == 503 ? "Retry-After: 1\r\n" : NULL, body.data, body.len);
     base_str_free(&body);
 }
 

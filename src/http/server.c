@@ -4,8 +4,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+// What connections may hold together is the least of a share of the machine's memory and this.
+#define MOST_SHARED ((size_t)1 << 30)
+#define SHARE 8
 #define SPARE_FDS 64 // for logs, files of the model and whatever else the program opens
+
+static size_t shared_bytes(size_t least) {
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t share = pages > 0 && page > 0 ? (size_t)pages / SHARE * (size_t)page : least;
+    return share > MOST_SHARED ? MOST_SHARED : share < least ? least : share;
+}
 
 void http_limits_init(http_limits *limits) {
     *limits = (http_limits){
@@ -21,6 +31,7 @@ void http_limits_init(http_limits *limits) {
         .write_timeout_ms = 60000,
         .ping_interval_ms = 15000,
     };
+    limits->max_shared_bytes = shared_bytes(limits->max_body_bytes);
 }
 
 static int check_options(const http_options *o, base_err *err) {
@@ -89,6 +100,7 @@ int http_server_start(http_server **out, const http_options *options, base_err *
     http_server *s = base_calloc(1, sizeof *s);
     s->limits = options->limits;
     s->handler = options->handler;
+    atomic_init(&s->budget.left, s->limits.max_shared_bytes);
     s->reserve = -1;
     int code = open_all(s, options, err);
     // Loop 0 comes last: it gives connections to the others, whose threads it must know.

@@ -3,27 +3,36 @@
 
 #include <string.h>
 
-void http_queue_free(http_queue *q) {
-    base_free(q->data);
-    *q = (http_queue){0};
+void http_queue_free(http_conn *c) {
+    base_free(c->queue.data);
+    http_budget_resize(&c->loop->server->budget, c->queue.cap, 0);
+    c->queue = (http_queue){0};
 }
 
 // Makes room behind the bytes for `more`, and for half of all: so the bytes are seldom moved, also
-// when a slow client takes a few off the front each time. False: no memory.
-static bool queue_reserve(http_queue *q, size_t more) {
+// when a slow client takes a few off the front each time; what met an empty queue is mostly a whole
+// reply and gets no more than it needs. False: no memory.
+static bool queue_reserve(http_conn *c, size_t more) {
+    http_queue *q = &c->queue;
+    http_budget *budget = &c->loop->server->budget;
     size_t need, cap;
     if (q->cap - q->begin - q->len >= more)
         return true;
-    if (!base_add_size(q->len, more, &need) || !base_add_size(need, need / 2, &cap))
+    if (!base_add_size(q->len, more, &need) ||
+        !base_add_size(need, q->len > 0 ? need / 2 : 0, &cap))
         return false;
     if (cap <= q->cap) {
         memmove(q->data, q->data + q->begin, q->len);
         q->begin = 0;
         return true;
     }
-    char *data = base_try_alloc(cap);
-    if (!data)
+    if (!http_budget_resize(budget, q->cap, cap))
         return false;
+    char *data = base_try_alloc(cap);
+    if (!data) {
+        http_budget_resize(budget, cap, q->cap);
+        return false;
+    }
     if (q->len > 0)
         memcpy(data, q->data + q->begin, q->len);
     base_free(q->data);
@@ -31,8 +40,9 @@ static bool queue_reserve(http_queue *q, size_t more) {
     return true;
 }
 
-static bool queue_add(http_queue *q, const char *bytes, size_t len) {
-    if (!queue_reserve(q, len))
+static bool queue_add(http_conn *c, const char *bytes, size_t len) {
+    http_queue *q = &c->queue;
+    if (!queue_reserve(c, len))
         return false;
     memcpy(q->data + q->begin + q->len, bytes, len);
     q->len += len;
@@ -69,7 +79,7 @@ void http_write(http_conn *c, const void *bytes, size_t len) {
         bytes = (const char *)bytes + done;
         len -= done;
     }
-    if (!queue_add(&c->queue, bytes, len))
+    if (!queue_add(c, bytes, len))
         http_conn_break(c);
     else if (!waiting)
         http_conn_watch(c);
@@ -85,6 +95,6 @@ bool http_flush(http_conn *c) {
     q->begin += done;
     q->len -= done;
     if (q->len == 0)
-        http_queue_free(q);
+        http_queue_free(c);
     return q->len == 0;
 }
