@@ -35,17 +35,18 @@ typedef struct api_options {
     const char *const *keys; // [n_keys] accepted keys; none: no authentication
     int n_keys;
     api_defaults defaults;
+    bool has_seed; // requests without a seed get one drawn from `seed` and their number, in order
+    uint64_t seed; // of arrival; else a random one
     int max_model_len, vocab_size, max_num_seqs;
     int max_logprobs; // -1: the vocabulary
-    int max_queue;    // only for the text of errors
+    int max_queue;    // with max_num_seqs what a request may ask for at most, in choices
     int block_size;
     int64_t n_blocks, kv_tokens;
     const char *cache_dtype; // for cache_config_info: "float32", "bfloat16"
     int n_eos;
     int32_t eos_ids[MODEL_MAX_EOS];
 
-    bool reasoning_parser, tool_parser; // kimi_k2, else none
-    bool auto_tool_choice;
+    bool reasoning_parser; // kimi_k2, else none
     bool prompt_tokens_details, force_include_usage, tokenizer_info, request_id_headers;
     bool server_load_tracking, allow_special, return_tokens_as_token_ids;
     bool access_log, log_requests, log_stats;
@@ -60,18 +61,20 @@ typedef struct api_options {
 typedef struct api_server api_server;
 
 // Takes the engine over, also on error. Strings and lists must outlive the server. Errors are
-// those of http_server_start, or BASE_ERR_RESOURCE when no thread can be had.
+// those of http_server_start, BASE_ERR_RESOURCE when no thread can be had, and BASE_ERR_MODEL when
+// tokenizer_config.json, where it is to be served, is not a JSON object.
 int api_server_start(api_server **out, const api_options *options, engine *e, base_err *err);
 int api_server_port(const api_server *s);
 void api_print_routes(const api_server *s); // the log lines "Route: /x, Methods: GET"
 // New requests get 503, readiness turns 503, what runs goes on.
 void api_server_drain(api_server *s);
-int api_server_active(const api_server *s); // requests not answered completely
+int api_server_active(api_server *s); // requests not answered completely
 // Ends what is left, joins all threads, frees everything.
 void api_server_stop(api_server *s); // NULL is fine
 
 // ---------------------------------------------------------------------------------------------
-// The script file of --engine replay:FILE (CONTRACT.md)
+// The script file of --engine replay:FILE: a JSON object a line, with match ("*", or a part of the
+// prompt's text), text or token_ids, and optionally chunks, delay_ms, prefill_ms and finish.
 
 typedef struct api_replay api_replay;
 

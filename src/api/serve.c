@@ -170,17 +170,6 @@ static void log_request(const api_live *live) {
               (int)first_characters(text, LOGGED_CHARACTERS), text->len > 0 ? text->data : "");
 }
 
-// Is there an engine to submit to? Returns 0 or the error's status.
-static int check_admission(api_server *s, api_error *error) {
-    const char *trouble =
-        atomic_load(&s->draining) ? "The server is shutting down." : api_watch_trouble(s);
-    if (!trouble)
-        return 0;
-    api_fail(error, 503, "", "%s", trouble);
-    error->retry_after_s = API_RETRY_LATER_S;
-    return error->status;
-}
-
 static int refused(api_live *live, engine_submit_status status, const base_err *err,
                    api_error *error) {
     api_server *s = live->lane->server;
@@ -190,6 +179,15 @@ static int refused(api_live *live, engine_submit_status status, const base_err *
     api_fail(error, 429, "", "The server is at its limit: %s. Try again later.", err->message);
     error->retry_after_s = api_watch_retry_after(s, n_waiting);
     return error->status;
+}
+
+// The same server with the same requests in the same order gives the same answers.
+static uint64_t draw_seed(api_server *s) {
+    uint64_t seed = s->options.seed, n = atomic_fetch_add(&s->n_seeds_drawn, 1);
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint32_t counter[4] = {(uint32_t)n, (uint32_t)(n >> 32), 0, 0};
+    base_rng_block block = base_rng_philox(key, counter);
+    return (uint64_t)block.v[0] << 32 | block.v[1];
 }
 
 static int submit(api_live *live, api_error *error) {
@@ -205,6 +203,10 @@ static int submit(api_live *live, api_error *error) {
         base_err err;
         *ticket = (api_ticket){.live = live, .prompt = i, .n_left = params.n};
         params.script = prompt->script;
+        if (s->options.has_seed && !call->params.has_seed) {
+            params.has_seed = true;
+            params.seed = draw_seed(s);
+        }
         api_lane_add(live->lane, ticket);
         api_watch_submit(s, params.n);
         engine_submit_status status = engine_thread_submit(s->engine, ticket->id, prompt->ids.data,
@@ -225,7 +227,7 @@ static void start_answer(api_live *live, api_call *call) {
     live->call = call;
     if (s->options.log_requests)
         log_request(live);
-    if (check_admission(s, &error) || submit(live, &error)) {
+    if (api_check_ready(s, &error) || submit(live, &error)) {
         fail(live, &error);
         return;
     }
@@ -347,9 +349,7 @@ void api_serve_flush(api_lane *l) {
 
 static void end_stream(api_live *live, const api_error *error) {
     base_str events = {0};
-    base_str_adds(&events, "data: ");
-    api_error_print(error, &events);
-    base_str_adds(&events, "\n\ndata: [DONE]\n\n");
+    api_error_print_events(error, &events);
     abort_tickets(live);
     http_stream_send(live->x, events.data, events.len);
     http_stream_end(live->x);
@@ -359,8 +359,7 @@ static void end_stream(api_live *live, const api_error *error) {
 
 void api_serve_end_all(api_lane *l) {
     api_error error;
-    api_fail(&error, 503, "", "The server is shutting down.");
-    error.retry_after_s = API_RETRY_LATER_S;
+    api_check_open(l->server, &error); // it is not
     while (l->lives) {
         api_live *live = l->lives;
         if (live->answer && live->call->stream)

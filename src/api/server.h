@@ -49,6 +49,9 @@ void api_watch_finish(api_server *s, int n_choices, bool well, const engine_stat
                       int64_t now);
 // NULL, or why the engine is not to be given work.
 const char *api_watch_trouble(api_server *s);
+// 0, or the 503 of a server that shuts down, and of one whose engine is in trouble.
+int api_check_open(const api_server *s, api_error *error);
+int api_check_ready(api_server *s, api_error *error);
 // Seconds until `n_choices` may find room.
 int api_watch_retry_after(api_server *s, int n_choices);
 
@@ -152,11 +155,6 @@ void api_job_perform(api_job *job); // any thread
 // ---------------------------------------------------------------------------------------------
 // Replies (respond.c)
 
-enum {
-    API_ID_BYTES = 129,
-    API_RETRY_LATER_S = 10, // of a server that shuts down or is stuck
-};
-
 // The X-Request-Id of a request, taken over when it is one we would make, else a new one.
 void api_request_id(const http_exchange *x, char id[API_ID_BYTES]);
 // `id` NULL: as above. `headers` as http_respond. Writes the access log.
@@ -204,7 +202,7 @@ struct api_server {
     // http_server_start lets requests in before it has returned: they wait here until it has.
     pthread_mutex_t gate;
     _Atomic bool open, draining, ending;
-    _Atomic uint64_t last_id;
+    _Atomic uint64_t last_id, n_seeds_drawn;
 };
 
 #endif

@@ -137,8 +137,6 @@ static int prepare(serve *s, base_err *err) {
         return rc;
     find_http(o, &s->serving.options.http);
     cli_set_log_level(o);
-    if (cli_given(o, "seed"))
-        base_warn("--seed has no effect: a request has its own seed, or gets a fresh one");
     raise_file_limit(s->serving.options.http.limits.max_connections);
     return try_to_listen(s, err);
 }
@@ -161,10 +159,9 @@ static void find_names(serve *s) {
 static void find_flags(serve *s) {
     const cli_options *o = s->o;
     api_options *a = &s->serving.options;
-    a->max_queue = (int)cli_int(o, "max-queue");
+    a->has_seed = cli_given(o, "seed");
+    a->seed = (uint64_t)cli_int(o, "seed");
     a->reasoning_parser = is_kimi(o, "reasoning-parser");
-    a->tool_parser = is_kimi(o, "tool-call-parser");
-    a->auto_tool_choice = cli_bool(o, "enable-auto-tool-choice");
     a->prompt_tokens_details = cli_bool(o, "enable-prompt-tokens-details");
     a->force_include_usage = cli_bool(o, "enable-force-include-usage");
     a->tokenizer_info = cli_bool(o, "enable-tokenizer-info-endpoint");

@@ -187,7 +187,6 @@ def test_without_effect_is_said(start, tiny):
                    "--log-level=debug")
     log = server.log()
     assert re.search(r"^WARNING .*--gpu-memory-utilization has no effect", log, re.M)
-    assert re.search(r"^WARNING .*--seed has no effect", log, re.M)
     assert re.search(r"^DEBUG .*--enforce-eager has no effect", log, re.M)
 
 
