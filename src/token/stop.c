@@ -1,4 +1,4 @@
-// Stop strings: a window of held text that is searched whenever more arrives.
+// Stop strings: a window of held text; whenever more arrives, each new end is looked at.
 #include "token/token.h"
 
 #include <string.h>
@@ -50,32 +50,42 @@ static bool is_continuation(char byte) {
     return ((unsigned char)byte & 0xc0) == 0x80;
 }
 
+// The longest stop string that ends with the first `end` bytes of the window, or -1. Looking at
+// ends costs less than searching for strings, which may be long and many, each time a token comes.
+static int ending_at(const token_stop *stop, size_t end) {
+    const char *window = stop->window.data;
+    int best = -1;
+    for (int i = 0; i < stop->n; i++) {
+        size_t len = stop->lens[i];
+        if (len == 0 || len > end || stop->strings[i][len - 1] != window[end - 1] ||
+            (best >= 0 && len <= stop->lens[best]))
+            continue;
+        if (memcmp(window + end - len, stop->strings[i], len) == 0)
+            best = i;
+    }
+    return best;
+}
+
+// Shows what precedes the stop string, and it as well if that is wanted.
+static int found(token_stop *stop, int which, size_t end, base_str *out) {
+    give(stop, stop->include ? end : end - stop->lens[which], out);
+    base_str_clear(&stop->window);
+    return which;
+}
+
 int token_stop_push(token_stop *stop, const char *text, size_t len, base_str *out) {
     if (len == 0)
         return -1;
+    size_t end = stop->window.len;
     base_str_add(&stop->window, text, len);
-    const char *window = stop->window.data;
-    int found = -1;
-    size_t found_start = 0, found_end = 0;
-    for (int i = 0; i < stop->n; i++) {
-        const char *at = memmem(window, stop->window.len, stop->strings[i], stop->lens[i]);
-        if (!at)
-            continue;
-        size_t start = (size_t)(at - window), end = start + stop->lens[i];
-        if (found < 0 || end < found_end || (end == found_end && start < found_start)) {
-            found = i;
-            found_start = start;
-            found_end = end;
-        }
-    }
-    if (found >= 0) {
-        give(stop, stop->include ? found_end : found_start, out);
-        base_str_clear(&stop->window);
-        return found;
+    while (end++ < stop->window.len) { // nothing ends in what was there before
+        int which = ending_at(stop, end);
+        if (which >= 0)
+            return found(stop, which, end, out);
     }
     if (stop->window.len > stop->hold) {
         size_t ready = stop->window.len - stop->hold;
-        while (ready > 0 && stop->hold > 0 && is_continuation(window[ready]))
+        while (ready > 0 && stop->hold > 0 && is_continuation(stop->window.data[ready]))
             ready--;
         if (ready > 0)
             give(stop, ready, out);

@@ -1,5 +1,6 @@
 // Stop strings against a search of the whole text, for every way of cutting the text into pieces.
 #include "token/token.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,10 +88,53 @@ static void test_characters_are_not_cut(void **unused) {
               1);
 }
 
+// Pushes a text in pieces of the size of tokens and returns how long that takes.
+static double push_all(const char *text, size_t len, const char *const *stops, const size_t *lens,
+                       int n) {
+    token_stop *stop = token_stop_create(stops, lens, n, false);
+    base_str out = {0};
+    double begin = base_now_s();
+    for (size_t at = 0; at < len; at += 4)
+        assert_int_equal(token_stop_push(stop, text + at, 4, &out), -1);
+    double seconds = base_now_s() - begin;
+    token_stop_end(stop, &out);
+    assert_int_equal(out.len, len);
+    assert_memory_equal(out.data, text, len);
+    base_str_free(&out);
+    token_stop_free(stop);
+    return seconds;
+}
+
+// As many and as long as the API takes.
+static void test_long_stop_strings_cost_little(void **unused) {
+    (void)unused;
+    enum { N = 64, LEN = 1024, TEXT = 400000 };
+    static char text[TEXT], strings[N][LEN];
+    const char *stops[N];
+    size_t lens[N], short_lens[N];
+    for (size_t i = 0; i < TEXT; i++)
+        text[i] = (char)('a' + i % 20);
+    for (int i = 0; i < N; i++) {
+        memcpy(strings[i], text, LEN);
+        strings[i][LEN - 2] = '-'; // everywhere it almost matches
+        stops[i] = strings[i];
+        lens[i] = LEN;
+        short_lens[i] = 2;
+    }
+    double quick = 1e9, slow = 1e9; // the best of some, as the machine may be busy
+    for (int i = 0; i < 5; i++) {
+        quick = fmin(quick, push_all(text, TEXT, stops, short_lens, N));
+        slow = fmin(slow, push_all(text, TEXT, stops, lens, N));
+    }
+    print_message("strings of 2 bytes: %.4f s, of %d bytes: %.4f s\n", quick, LEN, slow);
+    assert_true(slow < 10 * quick);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ascii),
         cmocka_unit_test(test_characters_are_not_cut),
+        cmocka_unit_test(test_long_stop_strings_cost_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
