@@ -65,7 +65,6 @@ static inline service service_defaults(void) {
         .max_logprobs = 20,
         .cache_dtype = "float32",
         .reasoning_parser = true,
-        .tool_parser = true,
         .stats_interval_s = 10,
         .stall_s = 30,
         .watchdog_s = 120,

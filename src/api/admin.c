@@ -16,16 +16,11 @@ void api_get_page(api_server *s, http_exchange *x) {
 
 // Ready for work: what load balancers and supervisors want to know.
 void api_get_health(api_server *s, http_exchange *x) {
-    const char *trouble =
-        atomic_load(&s->draining) ? "The server is shutting down." : api_watch_trouble(s);
-    if (!trouble) {
-        api_respond(s, x, NULL, 200, NULL, NULL, NULL, 0);
-        return;
-    }
     api_error error;
-    api_fail(&error, 503, "", "%s", trouble);
-    error.retry_after_s = API_RETRY_LATER_S;
-    api_respond_error(s, x, NULL, &error, NULL);
+    if (api_check_ready(s, &error))
+        api_respond_error(s, x, NULL, &error, NULL);
+    else
+        api_respond(s, x, NULL, 200, NULL, NULL, NULL, 0);
 }
 
 void api_get_live(api_server *s, http_exchange *x) {

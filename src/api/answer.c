@@ -15,10 +15,7 @@ api_answer *api_answer_create(const api_options *o, const api_call *call) {
     a->options = o;
     a->call = call;
     a->n_choices = call->n_prompts * n;
-    a->usage = call->include_usage || o->force_include_usage;
-    a->continuous_usage = a->usage && (call->continuous_usage || o->force_include_usage);
     a->keep_tokens = call->logprobs || call->return_token_ids;
-    a->tokens_as_ids = call->tokens_as_ids || o->return_tokens_as_token_ids;
     a->choices = base_calloc((size_t)a->n_choices, sizeof *a->choices);
     a->sources = base_calloc((size_t)call->n_prompts, sizeof *a->sources);
     for (int i = 0; i < a->n_choices; i++)

@@ -54,10 +54,8 @@ static int read_chat(api_reading *r) {
 static int read_body(api_reading *r) {
     bool chat = r->call->kind == API_CHAT;
     int rc;
-    if (chat && !r->options->chat)
-        return api_fail(r->body.error, 400, "messages",
-                        "This model's tokenizer has no tokens for chats.");
-    if ((rc = api_model_check(r->options, &r->body)) || (rc = api_shape_read(r)) ||
+    if ((chat && (rc = api_chat_check(r->options, r->body.error))) ||
+        (rc = api_model_check(r->options, &r->body)) || (rc = api_shape_read(r)) ||
         (rc = api_params_read(r)) || (rc = api_lists_read(r)) ||
         (chat && (rc = read_tools(&r->body))) || (rc = chat ? read_chat(r) : api_prompts_read(r)) ||
         (rc = api_params_fit(r)))

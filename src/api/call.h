@@ -8,6 +8,8 @@
 
 typedef enum { API_COMPLETION, API_CHAT } api_kind;
 
+enum { API_ID_BYTES = 129 }; // of a request's id, with the NUL
+
 typedef struct api_prompt {
     base_ids ids;
     base_str text; // as rendered, control tokens by name; only when echo, a replay or
@@ -17,9 +19,9 @@ typedef struct api_prompt {
 
 typedef struct api_call {
     api_kind kind;
-    char id[144];         // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"; REQUESTID has up to 128
-    int64_t created;      // seconds since 1970
-    const char *model;    // as the reply says it: the first of api_options.served_names
+    char id[API_ID_BYTES + 9]; // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"
+    int64_t created;           // seconds since 1970
+    const char *model;         // as the reply says it: the first of api_options.served_names
     api_prompt *prompts;  // [n_prompts]; the engine gets one request of params.n choices for each
     int n_prompts;        // choice i of prompt p has index p * params.n + i
     engine_params params; // its lists point into the four fields at the end

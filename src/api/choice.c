@@ -1,7 +1,8 @@
 // A choice: sampled ids -> text of its fields, cut at stop strings; tokens as the reply needs them.
 #include "api/reply.h"
 
-void api_tokens_add(api_tokens *tokens, engine_event *event) {
+// Takes the event's list over.
+static void tokens_add(api_tokens *tokens, engine_event *event) {
     if (tokens->len == tokens->cap) {
         tokens->cap = tokens->cap > 0 ? 2 * tokens->cap : 4;
         tokens->at = base_realloc(tokens->at, tokens->cap * sizeof *tokens->at);
@@ -15,14 +16,14 @@ void api_tokens_add(api_tokens *tokens, engine_event *event) {
     event->n_top = 0;
 }
 
-void api_tokens_clear(api_tokens *tokens) {
+static void tokens_clear(api_tokens *tokens) {
     for (size_t i = 0; i < tokens->len; i++)
         base_free(tokens->at[i].top);
     tokens->len = 0;
 }
 
 void api_tokens_free(api_tokens *tokens) {
-    api_tokens_clear(tokens);
+    tokens_clear(tokens);
     base_free(tokens->at);
 }
 
@@ -48,7 +49,7 @@ void api_choice_free(api_choice *c) {
 }
 
 void api_choice_clear(api_choice *c) {
-    api_tokens_clear(&c->tokens);
+    tokens_clear(&c->tokens);
     for (int i = 0; i < CHAT_N_FIELDS; i++)
         base_str_clear(&c->text[i]);
 }
@@ -125,7 +126,7 @@ void api_choice_push(api_choice *c, api_answer *a, engine_event *event) {
     add_piece(c, a, field);
     hide_reasoning(c, a);
     if (a->keep_tokens && !(thinking && !a->call->include_reasoning))
-        api_tokens_add(&c->tokens, event);
+        tokens_add(&c->tokens, event);
 }
 
 static const char *reason_of(const api_answer *a, engine_finish finish) {

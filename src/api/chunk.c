@@ -21,7 +21,7 @@ static void begin_chunk(const api_answer *a, int index, base_str *out) {
 }
 
 static void end_chunk(const api_answer *a, int index, base_str *out) {
-    if (a->continuous_usage)
+    if (a->call->continuous_usage)
         add_usage_so_far(a, index, out);
     base_str_adds(out, "}\n\n");
 }
@@ -117,10 +117,10 @@ void api_chunk_add(api_answer *a, int index, base_str *out) {
 
 void api_chunk_end(api_answer *a, base_str *out) {
     if (a->error.status != 0) {
-        base_str_adds(out, "data: ");
-        api_error_print(&a->error, out);
-        base_str_adds(out, "\n\n");
-    } else if (a->usage) {
+        api_error_print_events(&a->error, out);
+        return;
+    }
+    if (a->call->include_usage) {
         base_str_add(out, a->head.data, a->head.len);
         base_str_adds(out, "],\"usage\":");
         api_reply_usage(a, out);

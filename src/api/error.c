@@ -56,3 +56,9 @@ void api_error_print(const api_error *e, base_str *out) {
         base_str_adds(out, "null");
     base_str_printf(out, ",\"code\":%d}}", e->status);
 }
+
+void api_error_print_events(const api_error *e, base_str *out) {
+    base_str_adds(out, "data: ");
+    api_error_print(e, out);
+    base_str_adds(out, "\n\ndata: [DONE]\n\n");
+}

@@ -12,7 +12,7 @@ typedef struct api_error {
     int retry_after_s; // 0: no such header
 } api_error;
 
-// Fills `e` and returns `status`. The type follows from the status (vllm.md 1.5): 400
+// Fills `e` and returns `status`. The type follows from the status, as in vLLM: 400
 // BadRequestError, 401 AuthenticationError, 404 NotFoundError, 422 UnprocessableEntityError, 429
 // RateLimitError, 501 NotImplementedError, 503 ServiceUnavailableError, any other 4xx
 // BadRequestError, else InternalServerError.
@@ -24,5 +24,7 @@ int api_fail_field(api_error *e, const base_err *err);
 
 // {"error": {"message", "type", "param", "code"}}
 void api_error_print(const api_error *e, base_str *out);
+// What ends a stream that failed: the event of the error, and [DONE].
+void api_error_print_events(const api_error *e, base_str *out);
 
 #endif

@@ -118,7 +118,8 @@ int api_field_bool(const api_object *o, const char *name, bool *value) {
     return 0;
 }
 
-bool api_json_int(const json_t *value, int64_t *out) {
+// Whether a value is a whole number that fits.
+static bool whole(const json_t *value, int64_t *out) {
     if (json_is_integer(value)) {
         *out = json_integer_value(value);
         return true;
@@ -137,7 +138,7 @@ int api_field_int(const api_object *o, const char *name, int64_t low, int64_t hi
     int64_t number;
     if (!v)
         return 0;
-    if (!api_json_int(v, &number))
+    if (!whole(v, &number))
         return api_field_fail_type(o, name, "an integer", v);
     if (number < low)
         return api_field_fail(o, 400, name, "must be at least %lld, got %lld", (long long)low,
@@ -202,13 +203,13 @@ int api_list_ids(const api_object *o, const char *name, const json_t *list, int 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
         int64_t id;
-        if (api_json_int(v, &id) && id >= 0 && id < n_vocab) {
+        if (whole(v, &id) && id >= 0 && id < n_vocab) {
             base_ids_add(out, (int32_t)id);
             continue;
         }
         char item[96];
         snprintf(item, sizeof item, "%s[%zu]", name, i);
-        if (!api_json_int(v, &id))
+        if (!whole(v, &id))
             return api_field_fail_type(o, item, "a token id", v);
         return api_field_fail(o, 400, item, "token id %lld is not in the vocabulary of %d",
                               (long long)id, n_vocab);

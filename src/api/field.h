@@ -41,7 +41,4 @@ int api_field_ids(const api_object *o, const char *name, int n_vocab, size_t max
 int api_list_ids(const api_object *o, const char *name, const json_t *list, int n_vocab,
                  base_ids *out);
 
-// Whether a value is a whole number that fits.
-bool api_json_int(const json_t *value, int64_t *out);
-
 #endif

@@ -12,7 +12,7 @@ static const char *bytes_of(const api_answer *a, int32_t id, size_t *len) {
 
 // A token's string, decoded by itself: bytes that are not whole characters are shown as U+FFFD.
 static void add_token(const api_answer *a, int32_t id, base_str *out) {
-    if (a->tokens_as_ids) {
+    if (a->call->tokens_as_ids) {
         base_str_adds(out, "\"token_id:");
         api_reply_int(out, id);
         base_str_adds(out, "\"");
@@ -26,7 +26,7 @@ static void add_token(const api_answer *a, int32_t id, base_str *out) {
 // The length of that string in characters, as Python counts them.
 static size_t count_characters(const api_answer *a, int32_t id) {
     size_t len, count = 0;
-    if (a->tokens_as_ids)
+    if (a->call->tokens_as_ids)
         return strlen("token_id:") + (size_t)snprintf(NULL, 0, "%d", id);
     const char *bytes = bytes_of(a, id, &len);
     for (size_t at = 0; at < len; count++) {

@@ -306,14 +306,17 @@ static int read_conversation(reader *r, chat_conversation *c) {
     return 0;
 }
 
+int api_chat_check(const api_options *o, api_error *error) {
+    if (o->chat)
+        return 0;
+    return api_fail(error, 400, "messages", "This model's tokenizer has no tokens for chats.");
+}
+
 int api_chat_read(const api_options *o, const api_object *body, size_t max_bytes, base_ids *ids,
                   base_str *text) {
     reader r = {.body = body};
     chat_conversation c = {0};
     base_err err = {0};
-    if (!o->chat)
-        return api_fail(body->error, 400, "messages",
-                        "This model's tokenizer has no tokens for chats.");
     int rc = read_conversation(&r, &c);
     if (rc == 0 && text_bytes(&r) > max_bytes)
         rc = api_fail_context(o, body->error, "messages", text_bytes(&r), "bytes");

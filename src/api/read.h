@@ -44,8 +44,10 @@ void api_ids_text(const token_vocab *vocab, const int32_t *ids, size_t n, base_s
 int api_prompt_finish(const api_reading *r, api_prompt *prompt, bool has_text);
 bool api_wants_text(const api_reading *r); // prompts' texts are needed
 
-// messages.c: the conversation in a body -> ids, and text when `text` is not NULL. Texts of more
-// than `max_bytes` are refused as longer than the context.
+// messages.c: whether there can be chats.
+int api_chat_check(const api_options *o, api_error *error);
+// The conversation in a body, after that check, -> ids, and text when `text` is not NULL. Texts of
+// more than `max_bytes` are refused as longer than the context.
 int api_chat_read(const api_options *o, const api_object *body, size_t max_bytes, base_ids *ids,
                   base_str *text);
 // Declared tools, which this version refuses.

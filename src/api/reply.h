@@ -52,7 +52,7 @@ struct api_answer {
     api_choice *choices; // [n_choices]
     api_source *sources; // [n_prompts]
     int n_finished, n_pending;
-    bool usage, continuous_usage, keep_tokens, tokens_as_ids;
+    bool keep_tokens;
     base_str head;  // what all chunks begin with, or the body
     base_str piece; // scratch
     api_key *keys;  // [n_keys] scratch: a hash table
@@ -60,8 +60,6 @@ struct api_answer {
     api_error error;
 };
 
-void api_tokens_add(api_tokens *tokens, engine_event *event); // takes its list over
-void api_tokens_clear(api_tokens *tokens);
 void api_tokens_free(api_tokens *tokens);
 
 void api_choice_init(api_choice *c, const api_answer *a, const api_prompt *prompt);

@@ -134,11 +134,8 @@ bool api_on_head(void *arg, http_exchange *x) {
         return refuse_method(s, x, r);
     if (!(r->flags & WORK))
         return true;
-    if (atomic_load(&s->draining)) {
-        api_fail(&error, 503, "", "The server is shutting down.");
-        error.retry_after_s = API_RETRY_LATER_S;
+    if (api_check_open(s, &error))
         return refuse(s, x, &error, NULL);
-    }
     if (!is_json(http_header(x, "content-type"))) {
         api_fail(&error, 400, "",
                  "Unsupported Media Type: Only 'application/json' is allowed as Content-Type.");

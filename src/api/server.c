@@ -84,8 +84,8 @@ void api_server_drain(api_server *s) {
     http_server_drain(s->http);
 }
 
-int api_server_active(const api_server *s) {
-    return api_watch_requests((api_server *)s);
+int api_server_active(api_server *s) {
+    return api_watch_requests(s);
 }
 
 // Who waits is told that the server stops. Then nobody is woken any more, and the threads end in

@@ -69,6 +69,8 @@ static int tokenize(const api_options *o, const api_object *body, base_str *repl
         return api_field_fail(body, 400, "prompt", "cannot be given together with messages");
     rc = chat ? api_tools_refuse(body) : read_prompt(o, body, &ids, &text);
     if (chat && rc == 0)
+        rc = api_chat_check(o, body->error);
+    if (chat && rc == 0)
         rc = api_chat_read(o, body, SIZE_MAX, &ids, &text);
     if (rc == 0)
         print_reply(o, &ids, &text, strings, reply);

@@ -12,6 +12,7 @@
 enum {
     NAN_ROW = 8, // requests the NaN guard ended with none well in between: it is not the requests
     MAX_RETRY_S = 60,
+    LATER_S = 10, // Retry-After of a server that shuts down or is in trouble
 };
 
 static const int64_t second_ns = 1000000000;
@@ -110,6 +111,23 @@ const char *api_watch_trouble(api_server *s) {
     if (longer_than(stuck_ns(s), s->options.stall_s))
         return "The engine makes no progress.";
     return NULL;
+}
+
+static int fail_later(api_error *error, const char *why) {
+    api_fail(error, 503, "", "%s", why);
+    error->retry_after_s = LATER_S;
+    return error->status;
+}
+
+int api_check_open(const api_server *s, api_error *error) {
+    return atomic_load(&s->draining) ? fail_later(error, "The server is shutting down.") : 0;
+}
+
+int api_check_ready(api_server *s, api_error *error) {
+    if (api_check_open(s, error))
+        return error->status;
+    const char *trouble = api_watch_trouble(s);
+    return trouble ? fail_later(error, trouble) : 0;
 }
 
 // The engine's thread hangs, perhaps with locks held: nothing can be ended in order any more.

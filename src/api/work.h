@@ -21,7 +21,7 @@ typedef struct api_job {
     const char *text; // [len] the body
     size_t len;
     base_str body; // owns `text`, or is empty
-    char request_id[129];
+    char request_id[API_ID_BYTES];
     struct api_live *live;
     void (*done)(void *arg, struct api_job *job);
     void *done_arg;

@@ -76,8 +76,7 @@ void chat_output_free(chat_output *o); // NULL is fine
 // returned; nothing may have been appended.
 chat_field chat_output_push(chat_output *o, int32_t id, base_str *text);
 chat_field chat_output_end(chat_output *o, base_str *text); // what an incomplete character left
-bool chat_output_thought(const chat_output *o); // there was a thought, maybe empty, and it ended
-int chat_output_reasoning_tokens(const chat_output *o); // ids so far up to and with its end
+int chat_output_reasoning_tokens(const chat_output *o);     // ids so far up to and with its end
 
 // Ids that may not be sampled while no tools are declared; valid as long as the format.
 const int32_t *chat_tool_markers(const chat_format *f, int *n);

@@ -7,7 +7,6 @@ struct chat_output {
     const chat_format *format;
     chat_output_options options;
     chat_field field;
-    bool thought;
     int n_reasoning;
     token_decoder decoder;
 };
@@ -46,7 +45,6 @@ void chat_output_free(chat_output *o) {
 static void end_thought(chat_output *o, base_str *text) {
     token_decode_end(&o->decoder, text);
     o->field = CHAT_CONTENT;
-    o->thought = o->n_reasoning > 0; // else a tool call came at once
 }
 
 chat_field chat_output_push(chat_output *o, int32_t id, base_str *text) {
@@ -64,10 +62,6 @@ chat_field chat_output_push(chat_output *o, int32_t id, base_str *text) {
 chat_field chat_output_end(chat_output *o, base_str *text) {
     token_decode_end(&o->decoder, text);
     return o->field;
-}
-
-bool chat_output_thought(const chat_output *o) {
-    return o->thought;
 }
 
 int chat_output_reasoning_tokens(const chat_output *o) {

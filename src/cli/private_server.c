@@ -36,7 +36,6 @@ static void find_options(cli_private_server *s) {
     a->n_served_names = 1;
     a->root = s->name;
     a->reasoning_parser = true;
-    a->tool_parser = true;
     a->stall_s = 60;
     a->stats_interval_s = 10;
     a->http = (http_options){.uds = s->socket, .n_threads = 1};

@@ -278,7 +278,7 @@ static void test_abort_when_no_choice_goes_on(void **state) {
 static void test_usage_on_every_chunk(void **state) {
     (void)state;
     set_up(API_CHAT);
-    b.options.force_include_usage = true;
+    b.call.include_usage = b.call.continuous_usage = true;
     sample_id(0, 0, b.think_end);
     sample(0, 0, "a");
     finish(0, 0, ENGINE_FINISH_LENGTH);

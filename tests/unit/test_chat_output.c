@@ -100,14 +100,13 @@ static void test_first_field(void **state) {
                      cases[i].thinking ? "" : "x");
 }
 
-static void check_thought(const char *prompt, const char *output, bool thought, int n_reasoning) {
+static void check_reasoning_tokens(const char *prompt, const char *output, int n_reasoning) {
     base_ids before = encode(prompt), ids = encode(output);
     chat_output_options on = {.reasoning = true};
     chat_output *o = chat_output_create(format, &on, before.data, before.len);
     base_str out = {0};
     for (size_t i = 0; i < ids.len; i++)
         chat_output_push(o, ids.data[i], &out);
-    assert_int_equal(chat_output_thought(o), thought);
     assert_int_equal(chat_output_reasoning_tokens(o), n_reasoning);
     chat_output_free(o);
     base_str_free(&out);
@@ -115,16 +114,16 @@ static void check_thought(const char *prompt, const char *output, bool thought, 
     base_ids_free(&ids);
 }
 
-static void test_thought(void **state) {
+static void test_reasoning_tokens(void **state) {
     (void)state;
-    check_thought(GENERATE, "", false, 0);
-    check_thought(GENERATE, "<think>", false, 1);
-    check_thought(GENERATE, "<think></think>", true, 2);
-    check_thought(GENERATE, "<think>\n</think>\n\n", true, 3);
-    check_thought(GENERATE "<think>", "\n</think>\n", true, 2);
-    check_thought(GENERATE, "<think>\n<|tool_calls_section_begin|>\n", true, 2);
-    check_thought(GENERATE, "<|tool_calls_section_begin|>\n", false, 0);
-    check_thought(GENERATE "<think></think>", "\n</think>", false, 0);
+    check_reasoning_tokens(GENERATE, "", 0);
+    check_reasoning_tokens(GENERATE, "<think>", 1);
+    check_reasoning_tokens(GENERATE, "<think></think>", 2);
+    check_reasoning_tokens(GENERATE, "<think>\n</think>\n\n", 3);
+    check_reasoning_tokens(GENERATE "<think>", "\n</think>\n", 2);
+    check_reasoning_tokens(GENERATE, "<think>\n<|tool_calls_section_begin|>\n", 2);
+    check_reasoning_tokens(GENERATE, "<|tool_calls_section_begin|>\n", 0);
+    check_reasoning_tokens(GENERATE "<think></think>", "\n</think>", 0);
 }
 
 static void check_whole(const chat_output_options *options, const int32_t *ids, size_t n) {
@@ -196,9 +195,9 @@ static void test_ids_out_of_range(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),     cmocka_unit_test(test_first_field),
-        cmocka_unit_test(test_thought),    cmocka_unit_test(test_every_order),
-        cmocka_unit_test(test_random_ids), cmocka_unit_test(test_ids_out_of_range),
+        cmocka_unit_test(test_fields),           cmocka_unit_test(test_first_field),
+        cmocka_unit_test(test_reasoning_tokens), cmocka_unit_test(test_every_order),
+        cmocka_unit_test(test_random_ids),       cmocka_unit_test(test_ids_out_of_range),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
