@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <netdb.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -445,14 +446,20 @@ static void test_a_port_in_use_is_refused(void **state) {
 
 static void test_names_and_ipv6_are_listened_to(void **state) {
     (void)state;
-    bench *b = bench_open();
-    b->options.host = "localhost";
-    bench_start(b);
-    int fd = bench_connect(b);
-    say(fd, ECHO);
-    expect(fd, 200, "GET ");
-    close(fd);
-    bench_close(b);
+    bench *b;
+    int fd;
+    struct addrinfo *found = NULL;
+    if (getaddrinfo("localhost", NULL, NULL, &found) == 0) { // no /etc/hosts, no name
+        b = bench_open();
+        b->options.host = "localhost";
+        bench_start(b);
+        fd = bench_connect(b);
+        say(fd, ECHO);
+        expect(fd, 200, "GET ");
+        close(fd);
+        bench_close(b);
+        freeaddrinfo(found);
+    }
 
     struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     int probe = socket(AF_INET6, SOCK_STREAM, 0);
