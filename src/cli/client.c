@@ -86,6 +86,10 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *arg) {
 // ---------------------------------------------------------------------------------------------
 // Transfers
 
+static bool was_interrupted(const cli_client *c) {
+    return c->interrupted != NULL && *c->interrupted;
+}
+
 // Runs the transfer that the easy handle describes. 0 also when a signal ended it.
 static int run(transfer *t, const char *what, base_err *err) {
     cli_client *c = t->c;
@@ -99,7 +103,7 @@ static int run(transfer *t, const char *what, base_err *err) {
         code = curl_multi_perform(c->multi, &running);
         if (running > 0 && code == CURLM_OK)
             code = curl_multi_poll(c->multi, NULL, 0, POLL_MS, NULL);
-        interrupted = c->interrupted != NULL && *c->interrupted;
+        interrupted = was_interrupted(c);
     }
     CURLcode result = CURLE_OK;
     int left;
@@ -122,10 +126,6 @@ static int run(transfer *t, const char *what, base_err *err) {
 static void set_target(cli_client *c, const char *path, base_str *url) {
     base_str_printf(url, "%s/%s", c->url, path);
     curl_easy_setopt(c->easy, CURLOPT_URL, url->data);
-}
-
-static bool was_interrupted(const cli_client *c) {
-    return c->interrupted != NULL && *c->interrupted;
 }
 
 // After the transfer: the reply as JSON, or why there is none.
@@ -163,7 +163,7 @@ int cli_client_get(cli_client *c, const char *path, json_t **reply, base_err *er
     return rc;
 }
 
-// The body's text must live as long as the transfer; the caller frees it with base_free.
+// The body's text must live as long as the transfer; the caller frees it (it is Jansson's).
 static char *set_body(cli_client *c, const json_t *body) {
     char *text = json_dumps(body, JSON_COMPACT);
     if (text == NULL)

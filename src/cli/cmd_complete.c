@@ -322,9 +322,6 @@ static int answer_all(complete *c, base_err *err) {
     return rc == 0 && cli_interrupted ? CLI_INTERRUPTED : rc;
 }
 
-// Rows whose log-probabilities one step can give: enough for prompt_logprobs to run in chunks.
-enum { PROMPT_OUTPUTS = 64 };
-
 int cmd_complete(const cli_options *o, base_err *err) {
     int rc = check_flags(o, err);
     if (rc != 0)
@@ -338,7 +335,7 @@ int cmd_complete(const cli_options *o, base_err *err) {
         most = most_of_prompt;
     const cli_stack_needs needs = {
         .max_logprobs = (int)most,
-        .max_outputs = of_prompt ? PROMPT_OUTPUTS : 0,
+        .max_outputs = of_prompt ? CLI_PROMPT_OUTPUTS : 0,
         .max_queue = 0,
     };
     complete c = {.o = o};

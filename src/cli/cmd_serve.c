@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 typedef struct serve {
@@ -92,6 +91,7 @@ static void ignore_wake(void *arg, int thread) {
 static int try_to_listen(const serve *s, base_err *err) {
     http_options options = s->serving.options.http;
     options.n_threads = 1;
+    options.limits.max_connections = 1; // what files there are for more, is said at the start
     options.handler = (http_handler){.on_head = answer_early,
                                      .on_request = ignore_exchange,
                                      .on_gone = ignore_exchange,
@@ -101,21 +101,6 @@ static int try_to_listen(const serve *s, base_err *err) {
     if (rc == 0)
         http_server_stop(server, 0);
     return rc;
-}
-
-// A connection is a file descriptor, and service managers give 1,024.
-static void raise_file_limit(int connections) {
-    enum { OTHERS = 256 };
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)connections + OTHERS;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < wanted)
-        base_warn("open files are limited to %llu (ulimit -n): fewer than --max-connections %d "
-                  "can be open at once",
-                  (unsigned long long)limit.rlim_cur, connections);
 }
 
 static int prepare(serve *s, base_err *err) {
@@ -137,7 +122,6 @@ static int prepare(serve *s, base_err *err) {
         return rc;
     find_http(o, &s->serving.options.http);
     cli_set_log_level(o);
-    raise_file_limit(s->serving.options.http.limits.max_connections);
     return try_to_listen(s, err);
 }
 

@@ -80,10 +80,6 @@ const char *cli_argument(const cli_options *o, int i) {
     return i < o->n_arguments ? o->arguments[i] : NULL;
 }
 
-const cli_command *cli_options_command(const cli_options *o) {
-    return o->command;
-}
-
 static void describe_value(const cli_row *row, const cli_value *value, base_str *out) {
     switch (row->type) {
     case CLI_BOOL:

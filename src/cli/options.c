@@ -66,7 +66,8 @@ static int take_all(cli_options *o, int n, char *const *args, base_err *err) {
 // ---------------------------------------------------------------------------------------------
 // Environment
 
-void cli_row_variable(const cli_row *row, base_str *out) {
+// ABRUZZI_MAX_MODEL_LEN
+static void add_variable(const cli_row *row, base_str *out) {
     base_str_adds(out, "ABRUZZI_");
     for (const char *p = row->name; *p != '\0'; p++) {
         char c = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
@@ -88,7 +89,7 @@ static int take_environment(cli_options *o, base_err *err) {
         if (!cli_row_applies(row, o->command) || o->values[i].given)
             continue;
         base_str_clear(&variable);
-        cli_row_variable(row, &variable);
+        add_variable(row, &variable);
         const char *text = getenv(variable.data);
         if (text == NULL || *text == '\0' || (row->type == CLI_INT && is_kubernetes_link(text)))
             continue;

@@ -99,7 +99,6 @@ const base_ids *cli_ids(const cli_options *o, const char *name);
 
 int cli_n_arguments(const cli_options *o);
 const char *cli_argument(const cli_options *o, int i); // NULL when there are fewer
-const cli_command *cli_options_command(const cli_options *o);
 
 // "{'model': 'dir', 'max_num_seqs': 4}": what was given, as vLLM logs it; secrets as '***'.
 void cli_options_describe(const cli_options *o, base_str *out);
@@ -111,9 +110,6 @@ void cli_print_help(const cli_table *table, base_str *out);
 void cli_print_command_help(const cli_table *table, const cli_command *command, base_str *out);
 void cli_print_bash_completion(const cli_table *table, base_str *out);
 void cli_print_man(const cli_table *table, base_str *out); // troff, man(7)
-
-// The environment variable of a row, e.g. ABRUZZI_MAX_MODEL_LEN, appended to `out`.
-void cli_row_variable(const cli_row *row, base_str *out);
 
 // ---------------------------------------------------------------------------------------------
 // A value's text (value.c), shared by flags, environment and file.

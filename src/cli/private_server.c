@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { QUEUE = 16 }; // there is one client
+enum { QUEUE = 16 }; // and connections: there is one client
 
 struct cli_private_server {
     cli_serving serving;
@@ -40,6 +40,7 @@ static void find_options(cli_private_server *s) {
     a->stats_interval_s = 10;
     a->http = (http_options){.uds = s->socket, .n_threads = 1};
     http_limits_init(&a->http.limits);
+    a->http.limits.max_connections = QUEUE;
 }
 
 static int open_and_start(cli_private_server *s, const cli_options *o, base_err *err) {

@@ -2,9 +2,6 @@
 #include "cli/defaults.h"
 #include <string.h>
 
-// Rows whose log-probabilities one step can give: enough for prompt_logprobs to run in chunks.
-enum { PROMPT_OUTPUTS = 64 };
-
 static void find_model(cli_serving *s, const cli_options *o) {
     const model_config *config = model_get_config(s->stack.model);
     const engine_options *limits = &s->stack.limits;
@@ -35,7 +32,7 @@ static void find_chat(cli_serving *s) {
 int cli_serving_open(cli_serving *s, const cli_options *o, base_err *err) {
     const cli_stack_needs needs = {
         .max_logprobs = s->max_logprobs,
-        .max_outputs = PROMPT_OUTPUTS,
+        .max_outputs = CLI_PROMPT_OUTPUTS,
         .max_queue = s->max_queue,
         .replay = s->replay,
     };

@@ -1,5 +1,5 @@
 // What every command that runs a model does first: open the checkpoint and its tokenizer, plan the
-// memory, load the weights, make an engine; with the log lines of CONTRACT.md in their order.
+// memory, load the weights, make an engine; with log lines as vLLM writes them, in their order.
 #ifndef CLI_STACK_H
 #define CLI_STACK_H
 
@@ -7,6 +7,9 @@
 #include "cli/cli.h"
 #include "engine/engine.h"
 #include "token/token.h"
+
+// Rows whose log-probabilities one step can give: enough for prompt_logprobs to run in chunks.
+enum { CLI_PROMPT_OUTPUTS = 64 };
 
 typedef struct cli_stack_needs {
     int max_logprobs; // of an output row; -1: the vocabulary, more than that is cut

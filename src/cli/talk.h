@@ -16,7 +16,7 @@ typedef struct cli_talk {
     bool show_thinking, stats;
 } cli_talk;
 
-// `session` is zero-initialised but for client, interrupted, model (owned), system (owned),
+// The talk is zero-initialised but for client, interrupted, model (owned), system (owned),
 // parameters (owned), show_thinking and stats.
 void cli_talk_start(cli_talk *s);
 void cli_talk_free(cli_talk *s);
