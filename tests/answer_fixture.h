@@ -228,6 +228,12 @@ static inline json_t *fixture_strip_body(const base_str *body, bool chat) {
         json_object_del(message, "annotations");
         json_object_del(message, "audio");
         json_object_del(message, "function_call");
+        static const char *const thoughts[] = {"reasoning", "reasoning_content"};
+        for (int k = 0; k < 2; k++) { // a stream does not tell an empty one from none
+            const json_t *thought = json_object_get(message, thoughts[k]);
+            if (json_is_string(thought) && json_string_length(thought) == 0)
+                json_object_set_new(message, thoughts[k], json_null());
+        }
         if (chat && json_is_null(json_object_get(message, "content")))
             json_object_set_new(message, "content", json_string(""));
     }

@@ -45,15 +45,21 @@ static void add_text_or_null(base_str *out, const base_str *text, bool empty_is_
         api_reply_string(out, text);
 }
 
+// A thought that was empty is "", and none at all is null.
+static bool has_thought(const api_answer *a, const api_choice *c) {
+    return a->call->include_reasoning && chat_output_reasoning_tokens(c->output) > 0;
+}
+
 static void add_chat(api_answer *a, int index, base_str *out) {
     const base_str *text = a->choices[index].text;
+    bool no_thought = !has_thought(a, &a->choices[index]);
     base_str_adds(out, ",\"message\":{\"role\":\"assistant\",\"content\":");
     add_text_or_null(out, &text[CHAT_CONTENT], a->options->reasoning_parser);
     base_str_adds(out, ",\"refusal\":null,\"annotations\":null,\"audio\":null,"
                        "\"function_call\":null,\"reasoning_content\":");
-    add_text_or_null(out, &text[CHAT_REASONING], true);
+    add_text_or_null(out, &text[CHAT_REASONING], no_thought);
     base_str_adds(out, ",\"reasoning\":");
-    add_text_or_null(out, &text[CHAT_REASONING], true);
+    add_text_or_null(out, &text[CHAT_REASONING], no_thought);
     base_str_adds(out, "}");
     add_ends(a, index, false, out);
 }

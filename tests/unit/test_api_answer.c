@@ -81,6 +81,34 @@ static void test_hidden_reasoning(void **state) {
     json_decref(whole);
 }
 
+static void expect_thought(const char *json) {
+    base_str field = {0};
+    base_str_printf(&field, "\"reasoning_content\":%s,\"reasoning\":%s}", json, json);
+    play(false, FIXTURE_BY_STEP, 0);
+    if (!strstr(b.out.data, field.data))
+        fail_msg("no %s in %s", field.data, b.out.data);
+    base_str_free(&field);
+}
+
+static void test_empty_thoughts(void **state) {
+    (void)state;
+    set_up(API_CHAT);
+    end_with_eos(0, 0);
+    expect_thought("null"); // it ended at once
+    fixture_script_cut(&b.script, 0);
+    sample_id(0, 0, b.think);
+    sample_id(0, 0, b.think_end);
+    sample(0, 0, "ok");
+    end_with_eos(0, 0);
+    expect_thought("\"\"");
+    expect_same();
+    b.call.include_reasoning = false;
+    expect_thought("null");
+    b.call.include_reasoning = true;
+    b.options.reasoning_parser = false;
+    expect_thought("null");
+}
+
 // ---------------------------------------------------------------------------------------------
 // Ends
 
@@ -314,6 +342,7 @@ int main(void) {
         cmocka_unit_test(test_chat),
         cmocka_unit_test(test_chat_without_parser_is_text),
         cmocka_unit_test(test_hidden_reasoning),
+        cmocka_unit_test(test_empty_thoughts),
         cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_tokens_of_a_stop_string_are_all_there),
         cmocka_unit_test(test_stop_strings_of_fields),
