@@ -3,6 +3,7 @@
 // In this process means: a server of our own on a unix socket that nobody else can reach, so that
 // there is one way a conversation goes.
 #include "cli/interrupt.h"
+#include "cli/lines.h"
 #include "cli/private_server.h"
 #include "cli/request.h"
 #include "cli/talk.h"
@@ -15,8 +16,9 @@
 
 static const char fence[] = "\"\"\"";
 
-// The rest of a message of several lines. NULL at the end of input; "" after Ctrl-C.
+// The rest of a message of several lines; NULL when it did not end.
 static char *read_fenced(cli_lines *lines, const char *first) {
+    const char *prompt = cli_lines_editing(lines) ? ". " : "";
     base_str text = {0};
     const char *line = first + strlen(fence);
     for (;;) {
@@ -25,10 +27,10 @@ static char *read_fenced(cli_lines *lines, const char *first) {
         if (end != NULL)
             break;
         base_str_adds(&text, "\n");
-        line = cli_lines_next(lines, ". ", &cli_interrupted);
-        if (line == NULL || cli_interrupted) {
+        line = cli_lines_next(lines, prompt, NULL);
+        if (line == NULL) {
             base_str_free(&text);
-            return line == NULL ? NULL : base_strdup("");
+            return NULL;
         }
     }
     return text.data;
@@ -57,32 +59,21 @@ static bool take_line(cli_talk *s, cli_lines *lines, const char *line) {
     if (text != NULL && text[0] != '\0')
         say(s, text);
     base_free(text);
-    return text != NULL;
+    return text != NULL || cli_interrupted; // Ctrl-C gives only the message up
 }
 
 static int converse(cli_talk *s, base_err *err) {
-    cli_lines *lines = cli_lines_create();
-    bool editing = cli_lines_editing(lines);
+    cli_lines *lines = cli_lines_create(false);
+    const char *line;
     printf("Using model: %s\n", s->model);
-    if (editing)
+    if (cli_lines_editing(lines))
         puts("/help lists the commands; Ctrl-D leaves.");
-    for (bool go_on = true; go_on;) {
-        if (!editing) {
-            fputs("> ", stdout);
-            fflush(stdout);
-        }
-        cli_interrupt_reading();
-        const char *line = cli_lines_next(lines, "> ", &cli_interrupted);
-        cli_interrupt_running();
-        // Ctrl-C at the prompt leaves, as in vllm chat.
-        go_on = line != NULL && !cli_interrupted && take_line(s, lines, line);
-    }
-    if (!editing)
-        puts("");
+    do // Ctrl-C at the prompt leaves, as in vllm chat
+        line = cli_lines_next(lines, "> ", NULL);
+    while (line != NULL && take_line(s, lines, line));
+    int rc = cli_lines_check(lines, err);
     cli_lines_free(lines);
-    if (ferror(stdin) && !cli_interrupted)
-        return base_fail(err, BASE_ERR_RESOURCE, "standard input cannot be read");
-    return 0;
+    return rc;
 }
 
 // ---------------------------------------------------------------------------------------------

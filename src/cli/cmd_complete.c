@@ -2,6 +2,7 @@
 #include "cli/answer.h"
 #include "cli/complete_url.h"
 #include "cli/interrupt.h"
+#include "cli/lines.h"
 #include "cli/stack.h"
 #include <errno.h>
 #include <math.h>
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 typedef struct complete {
     const cli_options *o;
@@ -247,37 +247,15 @@ static int answer_text(complete *c, const char *text, size_t len, base_err *err)
 // ---------------------------------------------------------------------------------------------
 // Lines from standard input
 
-// True for a line; false at the end of input, after Ctrl-C, or when reading failed: then `error`
-// has errno.
-static bool read_line(const complete *c, char **line, size_t *cap, size_t *len, int *error) {
-    if (!c->json) {
-        fputs("> ", stdout);
-        fflush(stdout);
-    }
-    cli_interrupt_reading();
-    ssize_t n = getline(line, cap, stdin);
-    *error = errno;
-    cli_interrupt_running();
-    if (n < 0) {
-        if (!c->json)
-            fputs("\n", stdout);
-        return false;
-    }
-    *len = (size_t)n - ((*line)[n - 1] == '\n');
-    return true;
-}
-
 // A prompt that cannot be run is reported and does not end the loop; a broken model does.
 static int answer_lines(complete *c, base_err *err) {
     if (!c->json)
         printf("Using model: %s\n", model_dir(c->stack.model));
-    char *line = NULL;
-    size_t cap = 0, len = 0;
-    int rc = 0, error = 0;
-    while (rc == 0 && read_line(c, &line, &cap, &len, &error)) {
-        if (len == 0)
-            continue;
-        rc = answer_text(c, line, len, err);
+    cli_lines *lines = cli_lines_create(c->json);
+    const char *line;
+    int rc = 0;
+    for (size_t len; rc == 0 && (line = cli_lines_next(lines, "> ", &len)) != NULL;) {
+        rc = len > 0 ? answer_text(c, line, len, err) : 0;
         if (rc == BASE_ERR_USAGE) {
             fflush(stdout);
             base_error("%s", err->message);
@@ -285,9 +263,9 @@ static int answer_lines(complete *c, base_err *err) {
             rc = 0;
         }
     }
-    free(line);
-    if (rc == 0 && ferror(stdin) && !cli_interrupted)
-        rc = base_fail(err, BASE_ERR_RESOURCE, "standard input: %s", strerror(error));
+    if (rc == 0)
+        rc = cli_lines_check(lines, err);
+    cli_lines_free(lines);
     return rc;
 }
 

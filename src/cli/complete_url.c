@@ -1,6 +1,7 @@
 #include "cli/complete_url.h"
 #include "cli/client.h"
 #include "cli/interrupt.h"
+#include "cli/lines.h"
 #include "cli/request.h"
 #include "cli/terminal.h"
 #include <stdio.h>
@@ -78,29 +79,18 @@ static json_t *ids_prompt(const base_ids *ids) {
 
 // A prompt that fails is reported and does not end the loop.
 static int complete_lines(remote *r, base_err *err) {
-    cli_lines *lines = cli_lines_create();
-    bool prompts = !cli_lines_editing(lines) && !cli_bool(r->o, "json");
+    cli_lines *lines = cli_lines_create(cli_bool(r->o, "json"));
     if (!cli_bool(r->o, "json"))
         printf("Using model: %s\n", r->model);
-    for (;;) {
-        if (prompts)
-            fputs("> ", stdout);
-        fflush(stdout);
-        cli_interrupt_reading();
-        const char *line = cli_lines_next(lines, "> ", &cli_interrupted);
-        cli_interrupt_running();
-        if (line == NULL || cli_interrupted)
-            break;
-        if (line[0] == '\0')
-            continue;
+    const char *line;
+    for (size_t len; (line = cli_lines_next(lines, "> ", &len)) != NULL;) {
         base_err line_err = {0};
-        if (complete_prompt(r, json_string(line), &line_err) != 0)
+        if (len > 0 && complete_prompt(r, json_stringn(line, len), &line_err) != 0)
             base_error("%s", line_err.message);
     }
+    int rc = cli_lines_check(lines, err);
     cli_lines_free(lines);
-    if (ferror(stdin) && !cli_interrupted)
-        return base_fail(err, BASE_ERR_RESOURCE, "standard input cannot be read");
-    return 0;
+    return rc;
 }
 
 // A flag that would change how a model runs here must not be passed over in silence.

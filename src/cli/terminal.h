@@ -1,10 +1,8 @@
-// What a person sees and types: text of a model made harmless for a terminal, dimmed thoughts,
-// lines with editing.
+// What a person sees: text of a model made harmless for a terminal, dimmed thoughts.
 #ifndef CLI_TERMINAL_H
 #define CLI_TERMINAL_H
 
 #include "base/base.h"
-#include <signal.h>
 #include <stdbool.h>
 
 typedef enum { CLI_TERMINAL_PLAIN, CLI_TERMINAL_DIM } cli_terminal_style;
@@ -21,16 +19,5 @@ void cli_terminal_init(cli_terminal *t);
 void cli_terminal_write(cli_terminal *t, cli_terminal_style style, const char *text, size_t len);
 // Ends a line that has been begun, and all styles.
 void cli_terminal_end(cli_terminal *t);
-
-typedef struct cli_lines cli_lines;
-
-// With editing and a history when standard input and output are terminals, else plain lines.
-cli_lines *cli_lines_create(void);
-void cli_lines_free(cli_lines *r); // NULL is fine
-// The next line without its end, owned by the reader until the next call; NULL at the end of input.
-// *interrupted (set by a signal handler) ends a line that is being typed: "" is returned then.
-const char *cli_lines_next(cli_lines *r, const char *prompt,
-                           const volatile sig_atomic_t *interrupted);
-bool cli_lines_editing(const cli_lines *r);
 
 #endif
