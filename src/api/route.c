@@ -84,6 +84,14 @@ static bool is_json(http_slice type) {
     return len == sizeof json - 1 && strncasecmp(type.at, json, len) == 0;
 }
 
+// Compressed bodies are not taken: a few KB of them can be GB.
+static bool is_plain(http_slice encoding) {
+    static const char identity[] = "identity";
+    size_t len = sizeof identity - 1;
+    return encoding.len == 0 ||
+           (encoding.len == len && strncasecmp(encoding.at, identity, len) == 0);
+}
+
 static bool refuse(api_server *s, http_exchange *x, const api_error *error, const char *headers) {
     api_respond_error(s, x, NULL, error, headers);
     return false;
@@ -132,8 +140,10 @@ bool api_on_head(void *arg, http_exchange *x) {
     }
     if (!allows(r, http_method(x)))
         return refuse_method(s, x, r);
-    if (!(r->flags & WORK))
-        return true;
+    if (!(r->flags & WORK)) { // a body that comes with it is of no use, and may come without a key
+        r->get(s, x);
+        return false;
+    }
     if (api_check_open(s, &error))
         return refuse(s, x, &error, NULL);
     if (!is_json(http_header(x, "content-type"))) {
@@ -141,14 +151,15 @@ bool api_on_head(void *arg, http_exchange *x) {
                  "Unsupported Media Type: Only 'application/json' is allowed as Content-Type.");
         return refuse(s, x, &error, NULL);
     }
+    if (!is_plain(http_header(x, "content-encoding"))) {
+        api_fail(&error, 415, "",
+                 "The body must not be compressed: Content-Encoding is not supported.");
+        return refuse(s, x, &error, "Accept-Encoding: identity\r\n");
+    }
     return true;
 }
 
 void api_on_request(void *arg, http_exchange *x) {
     api_server *s = arg;
-    const route *r = find(s, http_path(x)); // there is one, or api_on_head had refused
-    if (r->flags & WORK)
-        api_serve(s, x, r->what);
-    else
-        r->get(s, x);
+    api_serve(s, x, find(s, http_path(x))->what); // api_on_head has answered all others
 }

@@ -333,6 +333,44 @@ static void keys_guard_every_route(void **state) {
     service_close(&s);
 }
 
+static void compressed_bodies_are_refused(void **state) {
+    (void)state;
+    static const char *const wrong[] = {"gzip", "deflate", "br", "identity, gzip", "x"};
+    base_str headers = {0};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        base_str_clear(&headers);
+        base_str_printf(&headers, "%sContent-Encoding: %s\r\n", json_header, wrong[i]);
+        reply r = ask_with(&plain, "POST", "/tokenize", headers.data, prompt_body);
+        assert_string_equal(reply_header(&r, "Accept-Encoding"), "identity");
+        expect_error(r, 415, "BadRequestError");
+    }
+    base_str_clear(&headers);
+    base_str_printf(&headers, "%sContent-Encoding: Identity\r\n", json_header);
+    reply r = ask_with(&plain, "POST", "/tokenize", headers.data, prompt_body);
+    assert_int_equal(r.status, 200);
+    reply_free(&r);
+    base_str_free(&headers);
+}
+
+// Routes without a key do not wait for bodies, which anybody could fill the memory with.
+static void bodies_of_open_routes_are_not_waited_for(void **state) {
+    (void)state;
+    static const char *const heads[] = {"POST /ping", "GET /health", "GET /"};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        base_str head = {0};
+        base_str_printf(&head, "%s HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n",
+                        heads[i]);
+        reply r;
+        int fd = dial(&plain);
+        send_text(fd, head.data, head.len);
+        read_reply(fd, false, &r);
+        assert_int_equal(r.status, 200);
+        reply_free(&r);
+        close(fd);
+        base_str_free(&head);
+    }
+}
+
 // A wrong key is refused before the body is there, so that nobody without one can send much.
 static void keys_are_checked_before_the_body(void **state) {
     (void)state;
@@ -366,6 +404,8 @@ int main(void) {
         cmocka_unit_test(head_is_get_without_a_body),
         cmocka_unit_test(paths_are_exact),
         cmocka_unit_test(content_type_is_checked),
+        cmocka_unit_test(compressed_bodies_are_refused),
+        cmocka_unit_test(bodies_of_open_routes_are_not_waited_for),
         cmocka_unit_test(small_replies),
         cmocka_unit_test(tokenizer_info_is_a_flag),
         cmocka_unit_test(a_port_in_use_is_refused),
