@@ -65,12 +65,12 @@ typedef struct http_limits {
     size_t max_write_bytes;  // queued of a stream the client does not read; it is dropped beyond
     size_t max_shared_bytes; // of bodies and write queues beyond 64 KiB each, all together: 503 for
                              // a body beyond, and the end of the connection for a reply
-    int head_timeout_ms;  // from the first byte of a request to the end of its head; 408
-    int body_timeout_ms;  // between two reads of a body; 408
-    int min_body_rate;    // bytes/s over a whole body; 408 below it after 10 s; 0: none
-    int idle_timeout_ms;  // of a kept-alive connection, and before the first byte
-    int write_timeout_ms; // without progress while bytes are queued
-    int ping_interval_ms; // ": ping" in an event stream silent that long; 0: never
+    int head_timeout_ms;     // from the first byte of a request to the end of its head; 408
+    int body_timeout_ms;     // between two reads of a body; 408
+    int min_body_rate;       // bytes/s over a whole body; 408 below it after 10 s; 0: none
+    int idle_timeout_ms;     // of a kept-alive connection, and before the first byte
+    int write_timeout_ms;    // without progress while bytes are queued
+    int ping_interval_ms;    // ": ping" in an event stream silent that long; 0: never
 } http_limits;
 
 typedef struct http_options {
