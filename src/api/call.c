@@ -58,7 +58,7 @@ static int read_body(api_reading *r) {
         (rc = api_model_check(r->options, &r->body)) || (rc = api_shape_read(r)) ||
         (rc = api_params_read(r)) || (rc = api_lists_read(r)) ||
         (chat && (rc = read_tools(&r->body))) || (rc = chat ? read_chat(r) : api_prompts_read(r)) ||
-        (rc = api_params_fit(r)))
+        (rc = api_params_fit(r)) || (rc = api_shown_check(r)))
         return rc;
     api_lists_bind(r);
     return 0;

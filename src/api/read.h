@@ -27,6 +27,9 @@ int api_params_fit(api_reading *r);
 int api_fail_context(const api_options *o, api_error *error, const char *param, size_t count,
                      const char *unit);
 
+// shown.c: whether a reply can say all of the call's prompts that it is asked to.
+int api_shown_check(const api_reading *r);
+
 // lists.c: parameters that are lists.
 int api_lists_read(api_reading *r);
 void api_lists_bind(api_reading *r); // points the parameters to their lists
