@@ -1,53 +1,13 @@
-// For the tests of answers: a small vocabulary with Kimi's control tokens, scripted events in any
-// grouping, and the pieces of a stream put together as a client does it.
+// For the tests of answers: scripted events in any grouping, and the pieces of a stream put
+// together as a client does it.
 #ifndef TESTS_ANSWER_FIXTURE_H
 #define TESTS_ANSWER_FIXTURE_H
 
 #include "api/answer.h"
-#include "token_fixture.h"
+#include "chat_fixture.h"
 #include <math.h>
 
 enum { FIXTURE_MAX_EVENTS = 4096 };
-
-static const char *const fixture_controls[] = {
-    "[BOS]", // special, and so are the next ones, up to <think>
-    "[EOS]",
-    "<|im_end|>",
-    "<|im_user|>",
-    "<|im_assistant|>",
-    "<|im_system|>",
-    "<|im_middle|>",
-    "<think>",
-    "</think>",
-    "<|tool_calls_section_begin|>",
-    "<|tool_calls_section_end|>",
-    "<|tool_call_begin|>",
-    "<|tool_call_argument_begin|>",
-    "<|tool_call_end|>",
-};
-enum { FIXTURE_N_CONTROLS = sizeof fixture_controls / sizeof *fixture_controls };
-
-static inline token_vocab *fixture_chat_vocab(base_err *err) {
-    fixture_tokens *tokens = base_calloc(1, sizeof *tokens);
-    base_str ranks = {0}, config = {0};
-    token_vocab *vocab = NULL;
-    fixture_add_bytes(tokens);
-    fixture_train(tokens, fixture_text, sizeof fixture_text - 1, 512);
-    fixture_write_ranks(&ranks, tokens);
-    base_str_adds(&config, "{\"added_tokens_decoder\": {");
-    for (int i = 0; i < FIXTURE_N_CONTROLS; i++)
-        base_str_printf(&config, "%s\"%d\": {\"content\": \"%s\", \"special\": %s}",
-                        i > 0 ? ", " : "", tokens->count + i, fixture_controls[i],
-                        i < 7 ? "true" : "false");
-    base_str_adds(&config, "}}");
-    token_vocab_make(&vocab, &(token_file){"ranks", ranks.data, ranks.len},
-                     &(token_file){"config", config.data, config.len}, err);
-    base_str_free(&ranks);
-    base_str_free(&config);
-    base_str_free(&tokens->bytes);
-    base_free(tokens);
-    return vocab;
-}
 
 // ---------------------------------------------------------------------------------------------
 // Events

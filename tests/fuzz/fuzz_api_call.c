@@ -1,7 +1,6 @@
 // The body of a request, as every route that reads one. What is refused says why in UTF-8; what is
 // accepted, the engine accepts as well.
 #include "api/tokenize.h"
-#include "engine/request.h"
 #include "unit/api_fixture.h"
 #include <stdlib.h>
 
@@ -28,18 +27,6 @@ static void check_error(const api_error *e, int rc) {
 }
 
 static void check_prompt(const api_options *o, const api_call *c, const api_prompt *p) {
-    engine_limits limits;
-    const engine_options options = {.max_num_seqs = o->max_num_seqs,
-                                    .max_num_batched_tokens = 512,
-                                    .max_model_len = o->max_model_len,
-                                    .max_queue = o->max_queue,
-                                    .block_size = o->block_size,
-                                    .n_blocks = o->n_blocks,
-                                    .max_logprobs = o->max_logprobs,
-                                    .vocab_size = o->vocab_size};
-    base_err err = {0};
-    engine_limits_init(&limits, &options);
-    require(engine_params_check(&limits, p->ids.data, (int)p->ids.len, &c->params, &err) == 0);
     require(c->kind == API_COMPLETION ||
             p->ids.len + (size_t)c->params.max_tokens <= (size_t)o->max_model_len);
     require(!(c->echo || o->log_requests) || p->text.len > 0);
@@ -61,6 +48,7 @@ static void parse(const api_options *o, api_kind kind, const char *body, size_t 
     require(!c->discard_output || (c->echo && c->params.max_tokens == 1));
     for (int i = 0; i < c->n_stops; i++)
         require(c->stop_lens[i] > 0 && strlen(c->stops[i]) == c->stop_lens[i]);
+    require(api_fixture_admit(o, c, NULL) == 0);
     for (int i = 0; i < c->n_prompts; i++)
         check_prompt(o, c, &c->prompts[i]);
     api_call_free(c);
@@ -87,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static api_options open; // everything a server can be told to allow
     const char *body = (const char *)data;
     if (!fixture.vocab) {
-        require(api_fixture_make(&fixture, NULL) == 0);
+        api_fixture_make(&fixture);
         open = fixture.options;
         open.allow_special = open.log_requests = open.force_include_usage = true;
         open.max_logprobs = -1;

@@ -30,10 +30,8 @@ static bench b;
 
 static inline int open_bench(void **state) {
     (void)state;
-    base_err err = {0};
-    b.vocab = fixture_chat_vocab(&err);
-    if (!b.vocab || chat_format_create(&b.format, b.vocab, &err))
-        fail_msg("%s", err.message);
+    b.vocab = fixture_chat_vocab(NULL);
+    b.format = fixture_chat_format(b.vocab);
     b.im_end = token_control_id(b.vocab, "<|im_end|>");
     b.think = token_control_id(b.vocab, "<think>");
     b.think_end = token_control_id(b.vocab, "</think>");

@@ -4,10 +4,10 @@
 #define TESTS_API_FIXTURE_H
 
 #include "api/call.h"
-#include "model/synth.h"
-#include "token/vocab.h"
+#include "chat_fixture.h"
+#include "engine/request.h"
 
-enum { FIXTURE_VOCAB = 1024, FIXTURE_CONTEXT = 4096, FIXTURE_CAPACITY = 24 };
+enum { FIXTURE_CONTEXT = 4096, FIXTURE_CAPACITY = 24 };
 
 typedef struct api_fixture {
     token_vocab *vocab;
@@ -17,17 +17,9 @@ typedef struct api_fixture {
 
 static const char *const fixture_names[] = {"kimi", "moonshotai/Kimi-K2-Thinking"};
 
-static inline int api_fixture_make(api_fixture *f, base_err *err) {
-    synth_tokenizer files;
-    *f = (api_fixture){0};
-    int rc = synth_tokenizer_generate(&files, FIXTURE_VOCAB, err);
-    if (rc)
-        return rc;
-    rc = token_vocab_make(&f->vocab, &(token_file){"ranks", files.model.data, files.model.len},
-                          &(token_file){"config", files.config.data, files.config.len}, err);
-    synth_tokenizer_free(&files);
-    if (rc == 0)
-        rc = chat_format_create(&f->chat, f->vocab, err);
+static inline void api_fixture_make(api_fixture *f) {
+    f->vocab = fixture_chat_vocab(NULL);
+    f->chat = fixture_chat_format(f->vocab);
     f->options = (api_options){
         .vocab = f->vocab,
         .chat = f->chat,
@@ -35,19 +27,37 @@ static inline int api_fixture_make(api_fixture *f, base_err *err) {
         .n_served_names = 2,
         .defaults = {.temperature = 1, .top_p = 1, .repetition = 1},
         .max_model_len = FIXTURE_CONTEXT,
-        .vocab_size = FIXTURE_VOCAB,
+        .vocab_size = token_vocab_size(f->vocab),
         .max_num_seqs = 8,
         .max_queue = FIXTURE_CAPACITY - 8,
         .max_logprobs = 20,
         .block_size = 16,
         .n_blocks = 1024,
     };
-    return rc;
 }
 
 static inline void api_fixture_free(api_fixture *f) {
     chat_format_free(f->chat);
     token_vocab_free(f->vocab);
+}
+
+// Whether the engine would take each of a call's prompts.
+static inline int api_fixture_admit(const api_options *o, const api_call *c, base_err *err) {
+    engine_limits limits;
+    const engine_options options = {.max_num_seqs = o->max_num_seqs,
+                                    .max_num_batched_tokens = 512,
+                                    .max_model_len = o->max_model_len,
+                                    .max_queue = o->max_queue,
+                                    .block_size = o->block_size,
+                                    .n_blocks = o->n_blocks,
+                                    .max_logprobs = o->max_logprobs,
+                                    .vocab_size = o->vocab_size};
+    engine_limits_init(&limits, &options);
+    int rc = 0;
+    for (int i = 0; i < c->n_prompts && rc == 0; i++)
+        rc = engine_params_check(&limits, c->prompts[i].ids.data, (int)c->prompts[i].ids.len,
+                                 &c->params, err);
+    return rc;
 }
 
 #endif

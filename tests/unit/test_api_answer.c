@@ -277,10 +277,10 @@ static void test_choices_of_prompts(void **state) {
     EXPECT_STREAM(FIXTURE_ALL_AT_ONCE, LAST(3, "R: whyd", "length", "null"),
                   LAST(0, "Q:a", "length", "null"), LAST(1, "Q:b", "length", "null"),
                   LAST(2, "R: whyc", "length", "null"),
-                  "],'usage':{'prompt_tokens':8,'total_tokens':12,'completion_tokens':4,"
+                  "],'usage':{'prompt_tokens':6,'total_tokens':10,'completion_tokens':4,"
                   "'prompt_tokens_details':{'cached_tokens':2}}}\n");
     expect_same();
-    assert_int_equal(b.numbers.n_prompt_tokens, 8);
+    assert_int_equal(b.numbers.n_prompt_tokens, 6);
     assert_int_equal(b.numbers.n_cached_tokens, 2);
     assert_int_equal(b.numbers.n_output_tokens, 4);
 }
