@@ -147,7 +147,7 @@ static const char *next_plain(cli_lines *l, size_t *len) {
 }
 
 const char *cli_lines_next(cli_lines *l, const char *prompt, size_t *len) {
-    size_t ignored;
+    size_t ignored = 0;
     l->prompt = prompt;
     cli_interrupt_reading();
     const char *line =

@@ -11,13 +11,6 @@ import pytest
 from api.server import PATIENCE, Server
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("ABRUZZI_", "NOTIFY_")) and name != "ABRUZZI_BUILD":
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def config(tmp_path):
     """config(text): a file with it."""

@@ -27,13 +27,6 @@ def env():
     return {k: v for k, v in os.environ.items() if not k.startswith(("ABRUZZI_", "NOTIFY_"))}
 
 
-@pytest.fixture(autouse=True)
-def clean(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("ABRUZZI_", "NOTIFY_")) and name != "ABRUZZI_BUILD":
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def start(abruzzi, tmp_path):
     """start(*flags, env=...): a server in this test; killed at its end."""

@@ -228,6 +228,21 @@ static inline void fake_pass_gate(fake *f) {
     pthread_mutex_unlock(&f->lock);
 }
 
+static inline void fake_set_gate(fake *f, bool gated) {
+    pthread_mutex_lock(&f->lock);
+    f->gated = gated;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+}
+
+// Until a step is at the gate.
+static inline void fake_wait_inside(fake *f) {
+    pthread_mutex_lock(&f->lock);
+    while (!f->inside)
+        pthread_cond_wait(&f->changed, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
 static inline void fake_wait(backend *b, backend_result *result) {
     fake *f = (fake *)b;
     fake_pass_gate(f);

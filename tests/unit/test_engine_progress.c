@@ -105,20 +105,6 @@ static void sleep_ms(int n) {
 
 // ---------------------------------------------------------------------------------------------
 
-static void set_gate(fake *f, bool gated) {
-    pthread_mutex_lock(&f->lock);
-    f->gated = gated;
-    pthread_cond_broadcast(&f->changed);
-    pthread_mutex_unlock(&f->lock);
-}
-
-static void wait_until_inside(fake *f) {
-    pthread_mutex_lock(&f->lock);
-    while (!f->inside)
-        pthread_cond_wait(&f->changed, &f->lock);
-    pthread_mutex_unlock(&f->lock);
-}
-
 // An idle engine that gets work has made progress then; a stuck step has not, whatever is sent.
 static void test_progress_of_a_stuck_step(void **state) {
     (void)state;
@@ -127,11 +113,11 @@ static void test_progress_of_a_stuck_step(void **state) {
     service_start(&s, &f->base);
     for (int round = 0; round < 3; round++) {
         sleep_ms(30);
-        set_gate(f, true);
+        fake_set_gate(f, true);
         int64_t before = base_now_ns();
         send(&s, 1);
         int64_t after = base_now_ns();
-        wait_until_inside(f);
+        fake_wait_inside(f);
         sleep_ms(30);
         int64_t progress = stats_of(&s).last_progress_ns;
         assert_true(progress >= before && progress <= after);
@@ -139,7 +125,7 @@ static void test_progress_of_a_stuck_step(void **state) {
         engine_thread_abort(s.thread, 2);
         sleep_ms(10);
         assert_int_equal(stats_of(&s).last_progress_ns, progress);
-        set_gate(f, false);
+        fake_set_gate(f, false);
         wait_for_end(&s, ENGINE_FINISH_ABORT);
         wait_for_end(&s, ENGINE_FINISH_LENGTH);
         assert_true(stats_of(&s).last_progress_ns > progress);

@@ -151,20 +151,6 @@ static void test_many_submitters(void **state) {
 
 // ---------------------------------------------------------------------------------------------
 
-static void set_gate(fake *f, bool gated) {
-    pthread_mutex_lock(&f->lock);
-    f->gated = gated;
-    pthread_cond_broadcast(&f->changed);
-    pthread_mutex_unlock(&f->lock);
-}
-
-static void wait_until_inside(fake *f) {
-    pthread_mutex_lock(&f->lock);
-    while (!f->inside)
-        pthread_cond_wait(&f->changed, &f->lock);
-    pthread_mutex_unlock(&f->lock);
-}
-
 // A step hangs; every call of another thread must come back nevertheless, with the right answer.
 static void test_nobody_waits_for_a_step(void **state) {
     (void)state;
@@ -175,9 +161,9 @@ static void test_nobody_waits_for_a_step(void **state) {
     base_err err;
     engine_event v;
     engine_stats stats;
-    set_gate(s->fake, true);
+    fake_set_gate(s->fake, true);
     assert_int_equal(engine_thread_submit(s->thread, 0, prompt, 3, &p, &err), ENGINE_ACCEPTED);
-    wait_until_inside(s->fake);
+    fake_wait_inside(s->fake);
     for (uint64_t id = 1; id < 10; id++)
         assert_int_equal(engine_thread_submit(s->thread, id, prompt, 3, &p, &err), ENGINE_ACCEPTED);
     assert_int_equal(engine_thread_submit(s->thread, 10, prompt, 3, &p, &err), ENGINE_BUSY);
@@ -187,7 +173,7 @@ static void test_nobody_waits_for_a_step(void **state) {
     assert_false(engine_thread_next_event(s->thread, &v));
     engine_thread_get_stats(s->thread, &stats);
     assert_int_equal(stats.running + stats.waiting, 10);
-    set_gate(s->fake, false);
+    fake_set_gate(s->fake, false);
     // The step that hung ends, then all are aborted before another one.
     int n_ends = 0, n_tokens = 0;
     while (n_ends < 10) {
@@ -211,11 +197,11 @@ static void test_an_id_in_use_ends_the_newcomer(void **state) {
     int32_t prompt[3] = {20, 21, 22};
     engine_params p = greedy(3);
     base_err err;
-    set_gate(s->fake, true);
+    fake_set_gate(s->fake, true);
     assert_int_equal(engine_thread_submit(s->thread, 5, prompt, 3, &p, &err), ENGINE_ACCEPTED);
-    wait_until_inside(s->fake);
+    fake_wait_inside(s->fake);
     assert_int_equal(engine_thread_submit(s->thread, 5, prompt, 3, &p, &err), ENGINE_ACCEPTED);
-    set_gate(s->fake, false);
+    fake_set_gate(s->fake, false);
     int n_good = 0, n_bad = 0, n_tokens = 0;
     engine_event v;
     while (n_good + n_bad < 2) {
