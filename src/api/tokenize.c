@@ -79,12 +79,28 @@ static int tokenize(const api_options *o, const api_object *body, base_str *repl
     return rc;
 }
 
+// An id may stand for a hundred bytes, so few of them could ask for more than there is memory.
+static int check_text(const api_options *o, const api_object *body, const base_ids *ids) {
+    enum { MAX_TEXT = 128 << 20 };
+    size_t sum = 0;
+    for (size_t i = 0; i < ids->len && sum <= MAX_TEXT; i++) {
+        size_t len = 0;
+        token_bytes(o->vocab, ids->data[i], &len);
+        sum += len;
+    }
+    if (sum <= MAX_TEXT)
+        return 0;
+    return api_field_fail(body, 400, "tokens", "their text would have more than %d bytes",
+                          MAX_TEXT);
+}
+
 static int detokenize(const api_options *o, const api_object *body, base_str *reply) {
     base_ids ids = {0};
     base_str text = {0};
     int rc;
     if ((rc = api_model_check(o, body)) ||
-        (rc = api_field_ids(body, "tokens", token_vocab_size(o->vocab), SIZE_MAX, &ids))) {
+        (rc = api_field_ids(body, "tokens", token_vocab_size(o->vocab), SIZE_MAX, &ids)) ||
+        (rc = check_text(o, body, &ids))) {
     } else if (!api_field_get(body, "tokens")) {
         rc = api_field_fail(body, 400, "tokens", "is missing");
     } else {

@@ -1,8 +1,10 @@
-// Requests whose replies would repeat their prompts too often.
+// Requests that are short and whose replies would be too long.
+#include "api/tokenize.h"
 #include "api_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -76,10 +78,37 @@ static void what_it_may_not(void **state) {
     ask(API_CHAT, 100000, "\"n\":2000,\"stream\":true,\"return_token_ids\":true", "n");
 }
 
+// The text of n ids that stand for many bytes each.
+static void detokenize(size_t n, int status) {
+    base_str body = {0}, reply = {0};
+    api_error error;
+    char item[16];
+    snprintf(item, sizeof item, "%d,",
+             token_control_id(fixture.vocab, "<|tool_calls_section_begin|>"));
+    base_str_adds(&body, "{\"tokens\":[");
+    for (size_t i = 0; i < n; i++)
+        base_str_adds(&body, item);
+    base_str_adds(&body, "1]}");
+    assert_int_equal(api_detokenize(&fixture.options, body.data, body.len, &reply, &error), status);
+    if (status)
+        assert_string_equal(error.param, "tokens");
+    else
+        assert_true(reply.len > n * strlen("<|tool_calls_section_begin|>"));
+    base_str_free(&body);
+    base_str_free(&reply);
+}
+
+static void texts_of_ids_are_bounded(void **state) {
+    (void)state;
+    detokenize(100000, 0);
+    detokenize(5000000, 400);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_long_prompt_may_ask_for),
         cmocka_unit_test(what_it_may_not),
+        cmocka_unit_test(texts_of_ids_are_bounded),
     };
     return cmocka_run_group_tests(tests, load, release);
 }
