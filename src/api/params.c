@@ -39,6 +39,8 @@ static int read_reals(api_reading *r) {
         return api_field_fail(&r->body, 400, "top_p", "must be more than 0");
     if (p->temperature < 1e-5f)
         p->temperature = 0;
+    else if (p->temperature < 0.01f) // as vLLM
+        p->temperature = 0.01f;
     return api_field_real(&r->body, "length_penalty", -1e300, 1e300, &ignored);
 }
 

@@ -260,6 +260,12 @@ static void defaults(void **state) {
                                         : "{\"prompt\":\"a\",\"max_tokens\":100}");
         assert_int_equal(c->params.max_tokens, 10); // an upper bound as well
         api_call_free(c);
+        c = parse_with(&o, kind,
+                       kind == API_CHAT
+                           ? "{" CHAT ",\"return_tokens_as_token_ids\":false}"
+                           : "{\"prompt\":\"a\",\"return_tokens_as_token_ids\":false}");
+        assert_false(c->tokens_as_ids); // the request has the last word
+        api_call_free(c);
     }
 }
 
@@ -289,7 +295,8 @@ static void numbers(void **state) {
     assert_true(!c->params.has_seed && c->params.temperature == 0);
     api_call_free(c);
     c = completion("{\"prompt\":\"a\",\"seed\":9223372036854775807,\"temperature\":0.005}");
-    assert_true(c->params.has_seed && c->params.seed == INT64_MAX && c->params.temperature > 0);
+    assert_true(c->params.has_seed && c->params.seed == INT64_MAX &&
+                c->params.temperature == 0.01f);
     api_call_free(c);
     // null is as if absent
     c = completion("{\"model\":null,\"prompt\":\"a\",\"n\":null,\"max_tokens\":null,\"seed\":null,"
