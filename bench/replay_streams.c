@@ -4,6 +4,8 @@
 //
 // usage: replay_streams PORT|SOCKET PID [STREAMS] [SECONDS]
 // docs/PERFORMANCE.md has the script the server is to play.
+#include "base/base.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -19,12 +21,6 @@
 #include <unistd.h>
 
 enum { MAX_STREAMS = 10000 };
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 // Seconds of CPU that a process has used.
 static double cpu_s(int pid) {
@@ -127,7 +123,7 @@ static void add_reader(reading *r, int fd) {
 static void read_streams(reading *r, double until) {
     static char buffer[1 << 16];
     static struct epoll_event ready[MAX_STREAMS];
-    while (now_s() < until) {
+    while (base_now_s() < until) {
         // Looking every few milliseconds: on loopback, waking a reader is charged to the sender,
         // and readers are elsewhere in earnest.
         nanosleep(&(struct timespec){.tv_nsec = 5 * 1000 * 1000}, NULL);
@@ -158,7 +154,7 @@ static void start_reader(const target *t, int n) {
     for (int i = 0; i < n; i++)
         add_reader(&r, connect_to(t));
     while (r.closed < n)
-        read_streams(&r, now_s() + 0.1);
+        read_streams(&r, base_now_s() + 0.1);
     _exit(0);
 }
 
@@ -191,8 +187,8 @@ static double bare_sends(const target *like, int n, double rate, size_t len, dou
         fds[i] = accept(listener, NULL, NULL);
         setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     }
-    double cpu = cpu_s(getpid()), start = now_s(), sent = 0.0;
-    for (double at; (at = now_s() - start) < seconds;) {
+    double cpu = cpu_s(getpid()), start = base_now_s(), sent = 0.0;
+    for (double at; (at = base_now_s() - start) < seconds;) {
         for (; sent < at * rate; sent += 1.0)
             (void)!send(fds[(long)sent % n], bytes, len < sizeof bytes ? len : sizeof bytes, 0);
         nanosleep(&(struct timespec){.tv_nsec = 1000000000 / TICKS}, NULL);
@@ -223,12 +219,12 @@ int main(int argc, char **argv) {
     static int fds[MAX_STREAMS];
     for (int i = 0; i < n; i++)
         add_reader(&r, fds[i] = open_stream(&t));
-    read_streams(&r, now_s() + 3.0); // until all have begun
+    read_streams(&r, base_now_s() + 3.0); // until all have begun
     r.events = 0;
     r.bytes = 0.0;
-    double cpu = cpu_s(pid), start = now_s();
+    double cpu = cpu_s(pid), start = base_now_s();
     read_streams(&r, start + seconds);
-    double elapsed = now_s() - start, rate = (double)r.events / elapsed;
+    double elapsed = base_now_s() - start, rate = (double)r.events / elapsed;
     double cores = (cpu_s(pid) - cpu) / elapsed;
     printf("streams %d (closed %d)  events/s %.0f of %.0f B  server CPU %.3f cores  RSS %.1f MiB\n",
            n, r.closed, rate, r.bytes / (double)r.events, cores, (double)rss_kib(pid) / 1024.0);

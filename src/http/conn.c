@@ -71,12 +71,16 @@ void http_conn_kick(http_conn *c) {
     c->loop->todo = c;
 }
 
+// Whether there are bytes the loop has not come to yet.
+static bool has_unread(const http_conn *c) {
+    int n = 0;
+    return c->ahead.len > 0 || (ioctl(c->fd, FIONREAD, &n) == 0 && n > 0);
+}
+
 // All that is to be written is written. Closing a socket with unread bytes resets it, and a reset
 // takes away the reply before the client has read it.
 static void hang_up(http_conn *c) {
-    int unread = 0;
-    bool linger =
-        c->linger_after || c->ahead.len > 0 || (ioctl(c->fd, FIONREAD, &unread) == 0 && unread > 0);
+    bool linger = c->linger_after || has_unread(c);
     http_transport_shut(c);
     if (!linger || c->eof) {
         close_now(c);
@@ -436,16 +440,10 @@ void http_conn_create(http_loop *l, const http_accepted *a) {
     http_conn_watch(c);
 }
 
-// Whether there are bytes the loop has not come to yet: maybe a request sent before the drain.
-static bool has_unread(const http_conn *c) {
-    int n = 0;
-    return c->ahead.len > 0 || (ioctl(c->fd, FIONREAD, &n) == 0 && n > 0);
-}
-
 void http_conn_drain(http_conn *c) {
     if (c->state != HTTP_IDLE)
         return;
-    if (c->used && !has_unread(c)) {
+    if (c->used && !has_unread(c)) { // else it may be a request sent before the drain
         http_conn_lose(c);
         return;
     }

@@ -59,7 +59,7 @@ typedef struct http_handler {
 typedef struct http_limits {
     int max_connections;     // beyond that the newest is closed at once; also bounded by the limit
                              // of file descriptors (raised to the hard one) less 64
-    size_t max_head_bytes;   // request line and headers; 431 beyond
+    size_t max_head_bytes;   // request line (414 beyond) and headers (431)
     int max_headers;         // 431 beyond
     size_t max_body_bytes;   // 413 beyond
     size_t max_write_bytes;  // queued of a stream the client does not read; it is dropped beyond
