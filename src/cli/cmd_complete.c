@@ -61,7 +61,9 @@ static void model_defaults(complete *c) {
     if (taken.len > 0)
         base_info("Sampling defaults from the model's generation_config.json: %s", taken.data);
     base_str_free(&taken);
-    if (p->temperature > 0.0f && p->temperature < 0.01f) { // as vLLM
+    if (p->temperature < 1e-5f) { // as the API
+        p->temperature = 0.0f;
+    } else if (p->temperature < 0.01f) {
         base_warn("temperature %g is raised to 0.01", (double)p->temperature);
         p->temperature = 0.01f;
     }
