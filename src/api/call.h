@@ -1,5 +1,5 @@
 // A request as the server understood it: everything that completing and chatting need, and nothing
-// of the connection it came over. Made by any thread (api_call_parse_*), used by one I/O thread.
+// of the connection it came over. Made by any thread (api_call_parse), used by one I/O thread.
 #ifndef API_CALL_H
 #define API_CALL_H
 

@@ -226,7 +226,8 @@ static void start_without_memory(void) {
 static void test_no_thread_to_be_had(void **state) {
     (void)state;
 #ifdef SANITIZED
-    skip(); // sanitizers need the memory themselves
+    print_message("# sanitizers need the memory themselves\n");
+    skip();
 #endif
     int status;
     pid_t child = fork();

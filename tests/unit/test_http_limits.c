@@ -75,8 +75,10 @@ static void test_stalled_bodies_end_with_408(void **state) {
 // The rate counts after ten seconds: for full runs.
 static void test_trickling_bodies_end_with_408(void **state) {
     (void)state;
-    if (!getenv("ABRUZZI_TEST_FULL"))
+    if (!getenv("ABRUZZI_TEST_FULL")) {
+        print_message("# takes ten seconds: only with ABRUZZI_TEST_FULL\n");
         skip();
+    }
     bench *b = bench_open();
     b->options.limits.min_body_rate = 100;
     bench_start(b);

@@ -113,8 +113,10 @@ static void check_vector(const json_t *root, const char *name, model_rope rope) 
 static void test_yarn_vectors(void **state) {
     (void)state;
     static const char path[] = "../shared/data/vectors/yarn_vectors.json";
-    if (access(path, R_OK) != 0)
+    if (access(path, R_OK) != 0) {
+        print_message("# no %s\n", path);
         skip();
+    }
     json_t *root = json_load_file(path, 0, NULL);
     assert_non_null(root);
     check_vector(root, "kimi-k2-thinking", (model_rope){50000, true, 64, 1, 1, 1, 1, 4096});
