@@ -14,6 +14,7 @@
 #include "base/base.h"
 #include "chat/chat.h"
 #include "engine/engine.h"
+#include "grammar/grammar.h"
 #include "http/http.h"
 #include "model/model.h"
 #include "token/token.h"
@@ -46,7 +47,10 @@ typedef struct api_options {
     int n_eos;
     int32_t eos_ids[MODEL_MAX_EOS];
 
-    bool reasoning_parser; // kimi_k2, else none
+    bool reasoning_parser, tool_parser; // kimi_k2, else none
+    bool enforce_tools;     // calls are constrained to the declared tools and their schemas
+    bool exclude_tools;     // with tool_choice none, tools are not shown to the model either
+    grammar_vocab *grammar; // NULL: nothing can be constrained, and requests that ask for it fail
     bool prompt_tokens_details, force_include_usage, tokenizer_info, request_id_headers;
     bool server_load_tracking, allow_special, return_tokens_as_token_ids;
     bool access_log, log_requests, log_stats;

@@ -7,6 +7,8 @@
 #include "api/error.h"
 
 typedef enum { API_COMPLETION, API_CHAT } api_kind;
+// Whose objects a chat's reply is made of: /v1/chat/completions, /v1/messages or /v1/responses.
+typedef enum { API_OPENAI, API_ANTHROPIC, API_RESPONSES } api_dialect;
 
 enum { API_ID_BYTES = 129 }; // of a request's id, with the NUL
 
@@ -19,6 +21,7 @@ typedef struct api_prompt {
 
 typedef struct api_call {
     api_kind kind;
+    api_dialect dialect;
     char id[API_ID_BYTES + 9]; // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"
     int64_t created;           // seconds since 1970
     const char *model;         // as the reply says it: the first of api_options.served_names
@@ -38,6 +41,10 @@ typedef struct api_call {
     bool show_prompt_logprobs; // the request's own prompt_logprobs: as a field of the reply
     bool return_token_ids, tokens_as_ids; // tokens_as_ids: "token_id:N" for token strings
     bool include_reasoning;
+    chat_calls *calls; // of a chat with tools, unless its output is not parsed; NULL: none can be
+                       // made, or they are text
+    bool named_tool;   // tool_choice names one: calls end with "stop", as in vLLM
+    grammar *grammar;  // params.grammar, owned; NULL: nothing is constrained
 
     base_ids lists; // all id lists of params, one after the other
     float *bias_values;

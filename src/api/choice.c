@@ -31,10 +31,11 @@ void api_choice_init(api_choice *c, const api_answer *a, const api_prompt *promp
     const api_call *call = a->call;
     *c = (api_choice){.field = CHAT_CONTENT, .stop_string = -1, .stop_id = -1};
     if (call->kind == API_CHAT)
-        c->output = chat_output_create(
-            a->options->chat,
-            &(chat_output_options){a->options->reasoning_parser, call->skip_special},
-            prompt->ids.data, prompt->ids.len);
+        c->output =
+            chat_output_create(a->options->chat,
+                               &(chat_output_options){.reasoning = a->options->reasoning_parser,
+                                                      .skip_special = call->skip_special},
+                               prompt->ids.data, prompt->ids.len);
     if (call->n_stops > 0)
         c->stop = token_stop_create((const char *const *)call->stops, call->stop_lens,
                                     call->n_stops, call->include_stop);

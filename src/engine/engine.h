@@ -12,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "base/base.h"
+#include "grammar/grammar.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -65,6 +66,8 @@ typedef struct engine_params {
     engine_repetition repetition_detection;
     int script;          // which script a replaying backend plays; others ignore it
     uint64_t cache_salt; // prefix-cache blocks are never shared across salts
+    grammar *grammar;    // constrains each choice's output from its first id; NULL: nothing does.
+                         // The engine takes a reference of its own
 } engine_params;
 
 // n = 1, max_tokens 16, temperature 1, top_p 1, repetition 1, no log-probabilities.
@@ -91,6 +94,18 @@ typedef struct engine_logprob {
     float logprob;
 } engine_logprob;
 
+// Why a prompt's prefix was not found in the cache beyond n_cached, though more of it could have
+// been.
+typedef enum {
+    ENGINE_MISS_NONE,     // all that could be found was (the last block is never whole), or nothing
+                          // that begins so has been seen
+    ENGINE_MISS_DIFFERS,  // an earlier prompt or output begins alike and differs at `miss_at`
+    ENGINE_MISS_EVICTED,  // it had been cached, and made room for others
+    ENGINE_MISS_SALT,     // it is cached under another salt
+    ENGINE_MISS_NOT_READ, // prompt log-probabilities were asked for: the cache is not read
+} engine_miss;
+const char *engine_miss_name(engine_miss miss); // "differs", "evicted", ...; NULL for none
+
 typedef struct engine_event {
     uint64_t request;
     int choice;
@@ -107,6 +122,8 @@ typedef struct engine_event {
     // FINISH: usage. n_cached: prompt ids found in the prefix cache when the request was first
     // admitted; what recomputation after a preemption finds is not counted.
     int n_prompt, n_output, n_cached;
+    engine_miss miss;
+    int miss_at; // position in the prompt of the first id that differs, or that is not cached
     int64_t queued_ns, prefill_ns, decode_ns; // of the choice; a phase not reached is 0
 } engine_event;
 

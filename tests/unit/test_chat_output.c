@@ -162,7 +162,9 @@ static void test_every_order(void **state) {
             for (int i = 0, rest = number; i < length; i++, rest /= N)
                 ids[i] = letters[rest % N];
             for (int flags = 0; flags < 4; flags++)
-                check_whole(&(chat_output_options){flags & 1, flags & 2}, ids, (size_t)length);
+                check_whole(
+                    &(chat_output_options){.reasoning = flags & 1, .skip_special = flags & 2}, ids,
+                    (size_t)length);
         }
     }
 }
@@ -177,7 +179,8 @@ static void test_random_ids(void **state) {
         for (size_t i = 0; i < n; i++)
             ids[i] = rand() % controls ? rand() % token_vocab_ordinary(vocab)
                                        : token_vocab_ordinary(vocab) + rand() % 24;
-        check_whole(&(chat_output_options){round & 1, round & 2}, ids, n);
+        check_whole(&(chat_output_options){.reasoning = round & 1, .skip_special = round & 2}, ids,
+                    n);
     }
 }
 
