@@ -61,9 +61,9 @@ class Maker:
         if self.chance(0.5):
             result[pair[1]] = high
         if result["type"] == "number" and self.chance(0.3):
-            result["minimum"], result["maximum"] = -10.5111, 20.333333333
+            result = {"type": "number", "minimum": -10.5111, "maximum": 20.333333333}
         if result["type"] == "integer" and self.chance(0.3):
-            result["multipleOf"] = self.random.choice([1, 2, 5])
+            result["multipleOf"] = self.random.choice([1, 2, 5 if high - low > 10 else 2])
         return result
 
     def enum(self):
@@ -133,8 +133,10 @@ class Maker:
     def reference(self, depth):
         """A recursive definition: its own further instances are optional."""
         name = f"node{self.random.randint(0, 2)}"
+        if self.defs.get(name) is True:  # being made: it must not need itself
+            return {"type": "null"}
         if name not in self.defs:
-            self.defs[name] = True  # while it is made
+            self.defs[name] = True
             self.defs[name] = {
                 "type": "object",
                 "properties": {
