@@ -95,13 +95,13 @@ typedef struct engine_logprob {
 } engine_logprob;
 
 // Why a prompt's prefix was not found in the cache beyond n_cached, though more of it could have
-// been.
+// been. Only what has the same salt is ever compared: that a prompt is cached under another salt
+// is not said, as salts exist so that nobody learns what others have asked.
 typedef enum {
     ENGINE_MISS_NONE,     // all that could be found was (the last block is never whole), or nothing
-                          // that begins so has been seen
+                          // that begins so is remembered
     ENGINE_MISS_DIFFERS,  // an earlier prompt or output begins alike and differs at `miss_at`
     ENGINE_MISS_EVICTED,  // it had been cached, and made room for others
-    ENGINE_MISS_SALT,     // it is cached under another salt
     ENGINE_MISS_NOT_READ, // prompt log-probabilities were asked for: the cache is not read
 } engine_miss;
 const char *engine_miss_name(engine_miss miss); // "differs", "evicted", ...; NULL for none
@@ -119,6 +119,8 @@ typedef struct engine_event {
     engine_finish finish;
     int32_t stop_id;   // FINISH_STOP: which id, else -1
     const char *error; // static text
+    bool by_request;   // FINISH_ERROR: the request's own lists are the cause, not the server: they
+                       // left no id to sample
     // FINISH: usage. n_cached: prompt ids found in the prefix cache when the request was first
     // admitted; what recomputation after a preemption finds is not counted.
     int n_prompt, n_output, n_cached;

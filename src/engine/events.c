@@ -36,6 +36,20 @@ void engine_events_free(engine_events *q) {
     *q = (engine_events){0};
 }
 
+const char *engine_miss_name(engine_miss miss) {
+    switch (miss) {
+    case ENGINE_MISS_NONE:
+        return NULL;
+    case ENGINE_MISS_DIFFERS:
+        return "differs";
+    case ENGINE_MISS_EVICTED:
+        return "evicted";
+    case ENGINE_MISS_NOT_READ:
+        return "not_read";
+    }
+    return NULL;
+}
+
 void engine_event_free(engine_event *e) {
     base_free(e->top);
     e->top = NULL;

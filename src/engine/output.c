@@ -25,6 +25,8 @@ static void count_finish(engine_stats *stats, engine_finish finish) {
     }
 }
 
+static const char nothing_left[] = "no token id can be sampled: all are masked or banned";
+
 static void push_finish(engine *e, const engine_seq *s, engine_finish finish, int32_t stop_id,
                         const char *error) {
     const engine_request *r = s->request;
@@ -38,9 +40,12 @@ static void push_finish(engine *e, const engine_seq *s, engine_finish finish, in
     event->finish = finish;
     event->stop_id = stop_id;
     event->error = error;
+    event->by_request = error == nothing_left;
     event->n_prompt = r->n_prompt;
     event->n_output = s->n_ids > 0 ? s->n_ids - r->n_prompt : 0;
     event->n_cached = r->n_cached > 0 ? r->n_cached : 0;
+    event->miss = r->miss;
+    event->miss_at = r->miss_at;
     event->queued_ns = admitted - r->submitted_ns;
     event->prefill_ns = first_token - admitted;
     event->decode_ns = now - first_token;
@@ -139,8 +144,7 @@ static void hold(const engine *e, engine_seq *s, int64_t hold_ns) {
 
 static void handle_sampled(engine *e, engine_seq *s, const backend_output_result *result) {
     if (result->status == BACKEND_OUTPUT_EMPTY) {
-        engine_seq_finish(e, s, ENGINE_FINISH_ERROR, -1,
-                          "no token id can be sampled: all are masked or banned");
+        engine_seq_finish(e, s, ENGINE_FINISH_ERROR, -1, nothing_left);
         return;
     }
     if (result->status == BACKEND_OUTPUT_END) {

@@ -9,12 +9,14 @@
 //   refs[P] = 0  =>  C stands before P in the list of free blocks
 // The second holds because tables are released from their end. Together: a block is evicted after
 // all its children, so a parent's block number identifies the whole chain before it.
+//
+// For those who wonder why a prompt was not found, the cache also knows each block's children, and
+// remembers the keys of blocks that it has forgotten, as many as there are blocks. Both are kept
+// apart by salt: the former by comparison, the latter as the salt is part of the key.
 #ifndef ENGINE_PREFIX_H
 #define ENGINE_PREFIX_H
 
-#include "base/base.h"
-#include <stdbool.h>
-#include <stdint.h>
+#include "engine/engine.h"
 #include <xxhash.h>
 
 enum { ENGINE_NO_BLOCK = -1 };
@@ -22,8 +24,10 @@ enum { ENGINE_NO_BLOCK = -1 };
 typedef struct engine_prefix_entry {
     XXH128_hash_t key;
     uint64_t salt;
-    int32_t parent; // ENGINE_NO_BLOCK: first of its chain
-    int32_t next;   // in its bucket
+    int32_t parent;       // ENGINE_NO_BLOCK: first of its chain
+    int32_t next;         // in its bucket
+    int32_t child;        // of its children the one used last
+    int32_t newer, older; // among its parent's children, or its salt's first blocks
     bool cached;
 } engine_prefix_entry;
 
@@ -35,6 +39,8 @@ typedef struct engine_prefix {
     int32_t *ids;            // [n_blocks, block_size] token ids of cached blocks
     uint32_t n_buckets;      // a power of two
     int32_t *buckets;        // [n_buckets] first block of each, or ENGINE_NO_BLOCK
+    int32_t *first;          // [n_buckets] of the first blocks of chains the one used last, by salt
+    uint64_t *evicted;       // [n_buckets] keys of forgotten blocks; 0: none
     unsigned char *scratch;  // what is hashed: [16 + 8 + block_size * 4] bytes
 } engine_prefix;
 
@@ -53,7 +59,14 @@ int32_t engine_prefix_add(engine_prefix *c, int32_t block, int32_t parent, const
                           uint64_t salt);
 // Forgets a block that is about to be overwritten. Nothing happens if it is not cached.
 void engine_prefix_drop(engine_prefix *c, int32_t block);
-// Forgets all.
+// Why engine_prefix_find found but `n_found` blocks of `ids`, which go on for one more at least,
+// and the position of the first id that differs, or else the first not found. Looks at a bounded
+// number of blocks, those used last. `parent`: the last one found, or ENGINE_NO_BLOCK.
+engine_miss engine_prefix_explain(engine_prefix *c, const int32_t *ids, uint64_t salt,
+                                  int32_t parent, int n_found, int *miss_at);
+// Marks a chain as used: engine_prefix_explain compares with the chains used last.
+void engine_prefix_use(engine_prefix *c, const int32_t *table, int n);
+// Forgets all, and that it was ever cached.
 void engine_prefix_clear(engine_prefix *c);
 
 #endif

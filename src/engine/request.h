@@ -77,6 +77,8 @@ struct engine_request {
     bool prompt_done; // later choices may start
     uint64_t salt;
     int n_cached; // -1: not admitted yet
+    engine_miss miss;
+    int miss_at;
     int n_stop_ids;
     int32_t *stop_ids; // [n_stop_ids] ascending
     int n_bad_words;

@@ -207,13 +207,31 @@ static void find_computed(engine *e, engine_seq *s) {
     }
 }
 
-// Counted once a request: what a later choice shares, or a recomputation finds, is no client's hit.
-static void count_hits(engine *e, engine_seq *s, int n_hit) {
+// Only whole blocks can be found, and never the last id.
+static void explain_miss(engine *e, const engine_seq *s, int n_found) {
     engine_request *r = s->request;
+    if (n_found >= (r->n_prompt - 1) / e->limits.options.block_size)
+        return;
+    if (s->owed < r->n_prompt)
+        r->miss = ENGINE_MISS_NOT_READ;
+    else
+        r->miss = engine_prefix_explain(&e->prefix, s->ids, r->salt,
+                                        n_found > 0 ? s->table[n_found - 1] : ENGINE_NO_BLOCK,
+                                        n_found, &r->miss_at);
+}
+
+// Counted once a request: what a later choice shares, or a recomputation finds, is no client's hit.
+static void count_hits(engine *e, engine_seq *s, int n_found) {
+    engine_request *r = s->request;
+    int n_hit = n_found * e->limits.options.block_size;
     if (r->n_cached >= 0)
         return;
     r->n_cached = n_hit;
-    if (!e->limits.options.prefix_caching || s->owed < r->n_prompt)
+    if (!e->limits.options.prefix_caching)
+        return;
+    explain_miss(e, s, n_found);
+    engine_prefix_use(&e->prefix, s->table, n_found);
+    if (s->owed < r->n_prompt)
         return;
     e->stats.prefix_queries += (uint64_t)r->n_prompt;
     e->stats.prefix_hits += (uint64_t)n_hit;
@@ -256,7 +274,7 @@ static bool admit(engine *e, int64_t *promised) {
         engine_blocks_ref(&e->blocks, s->table[i]);
     s->n_computed = n_found * e->limits.options.block_size;
     *promised += n_new;
-    count_hits(e, s, s->n_computed);
+    count_hits(e, s, n_found);
     engine_waiting_remove(e, s);
     insert_by_age(e->running, &e->n_running, s);
     s->state = ENGINE_SEQ_RUNNING;

@@ -83,6 +83,26 @@ static inline void check_blocks(const engine *e) {
     free(salts);
 }
 
+// A cached block is in the list of its siblings, once, with cached ones that have its parent.
+static inline void check_family(const engine *e, int32_t b) {
+    const engine_prefix_entry *c = &e->prefix.at[b];
+    int32_t front = b, n = 0;
+    for (; e->prefix.at[front].newer != ENGINE_NO_BLOCK; front = e->prefix.at[front].newer) {
+        const engine_prefix_entry *newer = &e->prefix.at[e->prefix.at[front].newer];
+        check_that(newer->cached && newer->parent == c->parent, "a sibling", b, front);
+        check_that(newer->older == front, "sibling links", b, front);
+        check_that(++n < e->blocks.n_blocks, "siblings in a circle", b, front);
+    }
+    if (c->parent != ENGINE_NO_BLOCK) {
+        check_that(e->prefix.at[c->parent].child == front, "the parent's child", b, front);
+        return;
+    }
+    bool found = false;
+    for (uint32_t i = 0; i < e->prefix.n_buckets; i++)
+        found |= e->prefix.first[i] == front;
+    check_that(found, "the front of first blocks", b, front);
+}
+
 // A cached block holds the ids it is known for, can be found, and outlives its children.
 static inline void check_prefix(const engine *e, const fake *f) {
     int32_t n = e->blocks.n_blocks;
@@ -102,6 +122,7 @@ static inline void check_prefix(const engine *e, const fake *f) {
         while (found != b && found != ENGINE_NO_BLOCK)
             found = e->prefix.at[found].next;
         check_that(found == b, "a cached block cannot be found", b, 0);
+        check_family(e, b);
         if (c->parent == ENGINE_NO_BLOCK)
             continue;
         check_that(e->prefix.at[c->parent].cached, "the parent is not cached", b, c->parent);

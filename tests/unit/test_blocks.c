@@ -223,6 +223,110 @@ static void test_random_drops(void **state) {
     engine_prefix_free(&c);
 }
 
+// ---------------------------------------------------------------------------------------------
+// Why something was not found
+
+static void expect_miss(engine_prefix *c, const int32_t *ids, uint64_t salt, engine_miss want,
+                        int want_at) {
+    int32_t table[3];
+    int n = engine_prefix_find(c, ids, 3, salt, table), at = -1;
+    assert_true(n < 3);
+    int32_t parent = n > 0 ? table[n - 1] : ENGINE_NO_BLOCK;
+    assert_int_equal(engine_prefix_explain(c, ids, salt, parent, n, &at), want);
+    assert_int_equal(at, want_at);
+}
+
+static void test_what_differs_is_shown(void **state) {
+    (void)state;
+    engine_prefix c;
+    engine_prefix_init(&c, 8, SIZE, 42);
+    expect_miss(&c, text, 0, ENGINE_MISS_NONE, 0);
+    fill(&c, 0);
+    int32_t other[3 * SIZE];
+    for (int i = 0; i < 3 * SIZE; i++) {
+        memcpy(other, text, sizeof other);
+        other[i] = 99;
+        // Whoever shares not even the first id has nothing to do with it.
+        expect_miss(&c, other, 0, i == 0 ? ENGINE_MISS_NONE : ENGINE_MISS_DIFFERS, i);
+    }
+    // The sibling that goes along furthest counts.
+    memcpy(other, text, sizeof other);
+    other[SIZE + 2] = 99;
+    assert_int_equal(engine_prefix_add(&c, 2, 5, other + SIZE, 0), 2);
+    other[SIZE + 3] = 98;
+    expect_miss(&c, other, 0, ENGINE_MISS_DIFFERS, SIZE + 3);
+    other[SIZE + 1] = 98;
+    expect_miss(&c, other, 0, ENGINE_MISS_DIFFERS, SIZE + 1);
+    engine_prefix_free(&c);
+}
+
+// Nobody may learn what is asked under another salt.
+static void test_misses_do_not_tell_of_other_salts(void **state) {
+    (void)state;
+    engine_prefix c;
+    engine_prefix_init(&c, 1, SIZE, 42); // one list of first blocks for all salts
+    assert_int_equal(engine_prefix_add(&c, 0, ENGINE_NO_BLOCK, text, 1), 0);
+    int32_t other[3 * SIZE];
+    memcpy(other, text, sizeof other);
+    other[3] = 99;
+    expect_miss(&c, other, 1, ENGINE_MISS_DIFFERS, 3);
+    expect_miss(&c, other, 2, ENGINE_MISS_NONE, 0);
+    expect_miss(&c, text, 2, ENGINE_MISS_NONE, 0);
+    engine_prefix_drop(&c, 0);
+    expect_miss(&c, text, 1, ENGINE_MISS_EVICTED, 0);
+    expect_miss(&c, text, 2, ENGINE_MISS_NONE, 0);
+    engine_prefix_free(&c);
+}
+
+static void test_evicted_blocks_are_remembered(void **state) {
+    (void)state;
+    engine_prefix c;
+    engine_prefix_init(&c, 8, SIZE, 42);
+    fill(&c, 0);
+    int32_t other[3 * SIZE];
+    memcpy(other, text, sizeof other);
+    other[2 * SIZE + 1] = 99;
+    assert_int_equal(engine_prefix_add(&c, 2, 3, other + 2 * SIZE, 0), 2);
+    engine_prefix_drop(&c, 1);
+    expect_miss(&c, text, 0, ENGINE_MISS_EVICTED, 2 * SIZE); // not DIFFERS at 2 * SIZE + 1
+    engine_prefix_drop(&c, 2);
+    engine_prefix_drop(&c, 3);
+    expect_miss(&c, text, 0, ENGINE_MISS_EVICTED, SIZE);
+    engine_prefix_drop(&c, 5);
+    expect_miss(&c, text, 0, ENGINE_MISS_EVICTED, 0);
+    // The key does not depend on the blocks' numbers.
+    assert_int_equal(engine_prefix_add(&c, 7, ENGINE_NO_BLOCK, text, 0), 7);
+    expect_miss(&c, text, 0, ENGINE_MISS_EVICTED, SIZE);
+    engine_prefix_clear(&c);
+    expect_miss(&c, text, 0, ENGINE_MISS_NONE, 0);
+    engine_prefix_free(&c);
+}
+
+// Only the blocks used last are looked at.
+static void test_the_search_is_bounded(void **state) {
+    (void)state;
+    enum { N = 100, LOOKED_AT = 64 };
+    engine_prefix c;
+    engine_prefix_init(&c, N, SIZE, 42);
+    int32_t ids[3 * SIZE] = {7, 7, 7, 7};
+    for (int32_t b = 0; b < N; b++) { // 7 7 7 B
+        ids[3] = 1000 + b;
+        assert_int_equal(engine_prefix_add(&c, b, ENGINE_NO_BLOCK, ids, 0), b);
+    }
+    int32_t near[3 * SIZE] = {7, 7, 8};
+    expect_miss(&c, near, 0, ENGINE_MISS_DIFFERS, 2);
+    // Far ones take all the places, until a near one is used.
+    for (int32_t b = N - LOOKED_AT; b < N; b++) {
+        int32_t far[SIZE] = {7, 2000 + b};
+        engine_prefix_drop(&c, b);
+        assert_int_equal(engine_prefix_add(&c, b, ENGINE_NO_BLOCK, far, 0), b);
+    }
+    expect_miss(&c, near, 0, ENGINE_MISS_DIFFERS, 1);
+    engine_prefix_use(&c, &(int32_t){0}, 1);
+    expect_miss(&c, near, 0, ENGINE_MISS_DIFFERS, 2);
+    engine_prefix_free(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_least_recently_used_goes_first),
@@ -234,6 +338,10 @@ int main(void) {
         cmocka_unit_test(test_no_child_without_its_parent),
         cmocka_unit_test(test_collisions_share_nothing),
         cmocka_unit_test(test_random_drops),
+        cmocka_unit_test(test_what_differs_is_shown),
+        cmocka_unit_test(test_misses_do_not_tell_of_other_salts),
+        cmocka_unit_test(test_evicted_blocks_are_remembered),
+        cmocka_unit_test(test_the_search_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,7 @@ static void test_ends(void **state) {
     a = ask(&b, prompt, 3, &p);
     assert_true(a.n == 0 && a.end.finish == ENGINE_FINISH_ERROR);
     assert_non_null(a.end.error);
+    assert_true(a.end.by_request);
     bench_close(&b);
 }
 
@@ -428,7 +429,7 @@ static void test_nan_ends_all_choices(void **state) {
     answer a[3];
     finish_choices(&b, 1, a, 3);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(a[i].end.finish, ENGINE_FINISH_ERROR);
+        assert_true(a[i].end.finish == ENGINE_FINISH_ERROR && !a[i].end.by_request);
     assert_int_equal(a[1].n, x[1].n_output);
     assert_true(a[0].n > 2 && a[0].n < 40);
     assert_int_equal(b.engine->stats.nan_guard, 1);

@@ -31,6 +31,8 @@ typedef struct submitted {
     const int32_t *word_list[MAX_LIST];
     int word_lens[MAX_LIST];
     bool aborted, nan;
+    int n_cached, miss_at;
+    engine_miss miss;
     int n_prompt_events;
     choice_log choices[MAX_CHOICES];
 } submitted;
@@ -227,6 +229,9 @@ static void take_finish(submitted *s, choice_log *c, const engine_event *v) {
     assert_int_equal(v->n_prompt, s->n_prompt);
     assert_int_equal(v->n_output, c->n_output);
     assert_in_range(v->n_cached, 0, s->n_prompt - 1);
+    s->n_cached = v->n_cached;
+    s->miss = v->miss;
+    s->miss_at = v->miss_at;
     assert_true(v->queued_ns >= 0 && v->prefill_ns >= 0 && v->decode_ns >= 0);
     assert_int_equal(v->error != NULL, v->finish == ENGINE_FINISH_ERROR);
     if (s->aborted && v->finish == ENGINE_FINISH_ABORT)
@@ -234,6 +239,7 @@ static void take_finish(submitted *s, choice_log *c, const engine_event *v) {
     if (s->nan && v->finish == ENGINE_FINISH_ERROR)
         return;
     assert_int_equal(v->finish, c->expected.finish);
+    assert_int_equal(v->by_request, v->finish == ENGINE_FINISH_ERROR);
     assert_int_equal(v->stop_id, c->expected.stop_id);
     assert_int_equal(c->n_output, c->expected.n_output);
 }
@@ -271,7 +277,46 @@ static void check_nan_requests(world *w) {
     assert_true(w->engine->stats.nan_guard <= n_nan);
 }
 
-static void world_close(world *w) {
+// Whether another request under the same salt has come to begin with the first `n` ids of the
+// prompt, and, if `differs`, to go on with another one.
+static bool seen_before(const world *w, const submitted *s, int n, bool differs) {
+    for (int i = 0; i < w->n_requests; i++)
+        for (int k = 0; k < w->requests[i].params.n; k++) {
+            const submitted *o = &w->requests[i];
+            int32_t ids[MAX_PROMPT + 256];
+            int n_ids = o->n_prompt + o->choices[k].n_output;
+            memcpy(ids, o->prompt, (size_t)o->n_prompt * sizeof *ids);
+            memcpy(ids + o->n_prompt, o->choices[k].output,
+                   (size_t)o->choices[k].n_output * sizeof *ids);
+            if (o == s || o->params.cache_salt != s->params.cache_salt || n_ids < n + differs ||
+                memcmp(ids, s->prompt, (size_t)n * sizeof *ids) != 0)
+                continue;
+            if (!differs || ids[n] != s->prompt[n])
+                return true;
+        }
+    return false;
+}
+
+static void check_miss(const world *w, const submitted *s, uint64_t *n_misses) {
+    int size = w->options.block_size, whole = (s->n_prompt - 1) / size * size;
+    bool admitted = s->n_prompt_events > 0 || s->choices[0].n_output > 0;
+    bool not_read = w->options.prefix_caching && s->params.n_prompt_logprobs >= 0 && whole > 0;
+    if (admitted)
+        assert_int_equal(s->miss == ENGINE_MISS_NOT_READ, not_read);
+    n_misses[s->miss]++;
+    if (s->miss == ENGINE_MISS_NONE)
+        return;
+    assert_true(w->options.prefix_caching && s->n_cached < whole);
+    assert_in_range(s->miss_at, s->n_cached, s->n_cached + size - 1);
+    if (s->miss == ENGINE_MISS_DIFFERS)
+        assert_true(seen_before(w, s, s->miss_at, true));
+    else
+        assert_int_equal(s->miss_at, s->n_cached);
+    if (s->miss == ENGINE_MISS_EVICTED && w->engine->prefix.key_mask == UINT64_MAX)
+        assert_true(seen_before(w, s, s->n_cached + size, false));
+}
+
+static void world_close(world *w, uint64_t *n_misses) {
     engine_stats stats;
     engine_get_stats(w->engine, &stats);
     assert_int_equal(w->n_finished, w->n_accepted_choices);
@@ -282,11 +327,13 @@ static void world_close(world *w) {
     assert_int_equal(stats.blocks_free, stats.blocks_total);
     assert_true(stats.prefix_hits <= stats.prefix_queries);
     check_nan_requests(w);
+    for (int i = 0; i < w->n_requests; i++)
+        check_miss(w, &w->requests[i], n_misses);
     engine_destroy(w->engine);
     backend_close(&w->fake->base);
 }
 
-static void run_world(world *w, uint64_t seed, engine_stats *total) {
+static void run_world(world *w, uint64_t seed, engine_stats *total, uint64_t *n_misses) {
     world_open(w, seed);
     int n_ops = 0;
     for (bool busy = true; busy; n_ops++) {
@@ -307,7 +354,7 @@ static void run_world(world *w, uint64_t seed, engine_stats *total) {
     total->prefix_hits += stats.prefix_hits;
     total->nan_guard += stats.nan_guard;
     total->finished_abort += stats.finished_abort;
-    world_close(w);
+    world_close(w, n_misses);
 }
 
 static void test_random_worlds(void **state) {
@@ -315,20 +362,26 @@ static void test_random_worlds(void **state) {
     const char *only = getenv("ENGINE_TEST_SEED");
     uint64_t first = only ? strtoull(only, NULL, 10) : 1, last = only ? first : 200;
     engine_stats total = {0};
+    uint64_t n_misses[ENGINE_MISS_NOT_READ + 1] = {0};
     world *w = malloc(sizeof *w);
     for (uint64_t seed = first; seed <= last; seed++) {
         fprintf(stderr, "seed %llu\r", (unsigned long long)seed); // the last one shown has failed
-        run_world(w, seed, &total);
+        run_world(w, seed, &total, n_misses);
     }
     free(w);
     fprintf(stderr, "%llu steps, %llu preemptions, %llu ids hit, %llu NaN, %llu aborts\n",
             (unsigned long long)total.steps, (unsigned long long)total.preemptions,
             (unsigned long long)total.prefix_hits, (unsigned long long)total.nan_guard,
             (unsigned long long)total.finished_abort);
+    fprintf(stderr, "misses: %llu differ, %llu evicted, %llu not read\n",
+            (unsigned long long)n_misses[ENGINE_MISS_DIFFERS],
+            (unsigned long long)n_misses[ENGINE_MISS_EVICTED],
+            (unsigned long long)n_misses[ENGINE_MISS_NOT_READ]);
     if (only)
         return;
     // Otherwise the test would not have tested what it is for.
     assert_true(total.steps > 60000 && total.preemptions > 700 && total.prefix_hits > 6000);
+    assert_true(n_misses[ENGINE_MISS_DIFFERS] > 600 && n_misses[ENGINE_MISS_EVICTED] > 200);
     assert_true(total.nan_guard > 80 && total.finished_abort > 800);
 }
 
