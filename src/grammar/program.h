@@ -5,7 +5,11 @@
 
 #include "grammar/dfa.h"
 
-enum { GRAMMAR_NO_NODE = -1 };
+enum {
+    GRAMMAR_NO_NODE = -1,
+    GRAMMAR_MAX_WHITESPACE = 40, // a line's end and an indentation of nine levels of four; more is
+                                 // a model that has lost its way
+};
 
 typedef enum {
     GRAMMAR_SCALAR, // texts of an automaton: numbers, words, enums, strings with a pattern
@@ -19,13 +23,14 @@ typedef enum {
 typedef struct grammar_property {
     char *key; // [key_len] as it is spelled in JSON between the quotes: escapes only where JSON
     size_t key_len; // needs them, the short ones first, else \u00xx in lower case
-    int32_t node;
-    bool required;
+    int32_t node;   // GRAMMAR_NO_NODE: this key may not be used, as an additional one neither
+    bool required;  // then it has a node
 } grammar_property;
 
 typedef struct grammar_node {
     grammar_kind kind;
-    int64_t min_bytes; // of the shortest instance, without white space
+    int64_t min_bytes; // of the shortest instance, without white space; at most INT64_MAX / 4; a
+                       // little more where minProperties asks for optional properties
     union {
         const grammar_dfa *dfa; // of the program
         struct {
@@ -36,8 +41,9 @@ typedef struct grammar_node {
             int n, n_required;
             int32_t additional;       // node of any other property; GRAMMAR_NO_NODE: there is none
             const grammar_dfa *names; // of other properties' keys, as spelled between the quotes;
-                                      // NULL: any
-            int64_t min, max;         // number of properties; max < 0: no limit
+                                      // NULL: any. There are more of them, beside `properties`,
+                                      // than `min` asks for; a few are made `properties`
+            int64_t min, max;         // number of properties; max < 0: no limit, else >= n_required
         } object;
         struct {
             int32_t *prefix; // [n_prefix] nodes of the first items
