@@ -78,14 +78,15 @@ void chat_calls_set_tools(chat_calls *calls, const json_t *tools);
 
 // ---------------------------------------------------------------------------------------------
 // The output, one automaton on ids for a choice. Pieces of a field put together are the field;
-// every byte of text is in one field; think and tool markers are in none (but in CHAT_CONTENT when
-// `reasoning` and `calls` are off: raw text). A thought ends at the first </think>, or where a tool
-// call begins.
+// every byte of text is in one field; think and tool markers are in none (but in CHAT_CONTENT those
+// of thoughts when `reasoning` is off, and those of tools when `calls` is NULL as well: raw text).
+// A thought ends at the first </think>, or where a tool call begins.
 //
 // Of a call CHAT_ARGUMENTS has the bytes as they are, without white space around them. A call
 // becomes known, with its id and name, when its arguments begin; one whose id says no name is
-// dropped. What is dropped (noise between markers, white space around ids and arguments, calls
-// without a name) is in CHAT_DROPPED and shown to nobody.
+// dropped. What is dropped (noise between markers, ids as the model wrote them, white space around
+// arguments, calls without a name) is in CHAT_DROPPED and shown to nobody; if an id's text belongs
+// to that field and to another one, the dropped part comes with a later push.
 
 typedef enum {
     CHAT_REASONING,
@@ -111,9 +112,10 @@ void chat_output_free(chat_output *o); // NULL is fine
 // Takes the next id. Text that became complete is appended to *text and belongs to the field
 // returned; nothing may have been appended. A call may have become known.
 chat_field chat_output_push(chat_output *o, int32_t id, base_str *text);
-chat_field chat_output_end(chat_output *o, base_str *text); // what an incomplete character left
-int chat_output_reasoning_tokens(const chat_output *o);     // ids so far up to and with its end
-bool chat_output_is_thinking(const chat_output *o);         // the next id belongs to a thought
+// What an incomplete character left. Called again it gives the rest that was dropped.
+chat_field chat_output_end(chat_output *o, base_str *text);
+int chat_output_reasoning_tokens(const chat_output *o); // ids so far up to and with its end
+bool chat_output_is_thinking(const chat_output *o);     // the next id belongs to a thought
 
 // Calls known so far, and one of them. Its id is canonical, functions.NAME:IDX: the model's own
 // unless the client has seen that one before, else with the next index nobody has. `ended`: its end
