@@ -9,11 +9,20 @@ static void init_source(api_source *s, const api_prompt *prompt) {
         s->tokens.at[i].id = prompt->ids.data[i];
 }
 
+static const api_form completion = {api_chunk_begin_completion, api_chunk_add_completion,
+                                    api_chunk_end, api_body_completion};
+
+static const api_form *const chats[] = {
+    [API_OPENAI] =
+        &(const api_form){api_chunk_begin_chat, api_chunk_add_chat, api_chunk_end, api_body_chat},
+};
+
 api_answer *api_answer_create(const api_options *o, const api_call *call) {
     api_answer *a = base_calloc(1, sizeof *a);
     int n = call->params.n;
     a->options = o;
     a->call = call;
+    a->form = call->kind == API_CHAT ? chats[call->dialect] : &completion;
     a->n_choices = call->n_prompts * n;
     a->keep_tokens = call->logprobs || call->return_token_ids;
     a->choices = base_calloc((size_t)a->n_choices, sizeof *a->choices);
@@ -54,7 +63,7 @@ static void show(api_answer *a, int index, base_str *out) {
     api_choice *c = &a->choices[index];
     if (!a->call->stream)
         return;
-    api_chunk_add(a, index, out);
+    a->form->add(a, index, out);
     api_choice_clear(c);
     c->begun = true;
     set_pending(a, c, false);
@@ -63,8 +72,8 @@ static void show(api_answer *a, int index, base_str *out) {
 // As in vLLM the roles of all choices of a prompt come with its first output, not before.
 static void begin(api_answer *a, int prompt, base_str *out) {
     api_source *s = &a->sources[prompt];
-    if (a->call->stream && !s->begun && a->call->kind == API_CHAT)
-        api_chunk_begin(a, prompt, out);
+    if (a->call->stream && !s->begun)
+        a->form->begin(a, prompt, out);
     s->begun = true;
 }
 
@@ -154,11 +163,11 @@ const api_error *api_answer_error(const api_answer *a) {
 void api_answer_finish(api_answer *a, base_str *out) {
     if (a->call->stream) {
         api_answer_flush(a, out);
-        api_chunk_end(a, out);
+        a->form->end(a, out);
     } else if (a->error.status != 0) {
         api_error_print(&a->error, out);
     } else {
-        api_body_add(a, out);
+        a->form->body(a, out);
     }
 }
 

@@ -38,11 +38,14 @@ static void add_completion(api_answer *a, int index, base_str *out) {
     add_prompt_fields(a, index / a->call->params.n, out);
 }
 
-static void add_text_or_null(base_str *out, const base_str *text, bool empty_is_null) {
-    if (text->len == 0 && empty_is_null)
+static void add_field(api_answer *a, const api_choice *c, chat_field field, bool empty_is_null,
+                      base_str *out) {
+    base_str_clear(&a->piece);
+    api_pieces_join(&c->pieces, field, &a->piece);
+    if (a->piece.len == 0 && empty_is_null)
         base_str_adds(out, "null");
     else
-        api_reply_string(out, text);
+        api_reply_string(out, &a->piece);
 }
 
 // A thought that was empty is "", and none at all is null.
@@ -50,35 +53,78 @@ static bool has_thought(const api_answer *a, const api_choice *c) {
     return a->call->include_reasoning && chat_output_reasoning_tokens(c->output) > 0;
 }
 
+static void begin_call(const api_known_call *call, base_str *out) {
+    base_str_adds(out, "{\"id\":");
+    api_reply_string(out, &call->id);
+    base_str_adds(out, ",\"type\":\"function\",\"function\":{\"name\":");
+    api_reply_string(out, &call->name);
+    base_str_adds(out, ",\"arguments\":");
+}
+
+// Arguments come after the call they are of and before the next one.
+static void add_calls(api_answer *a, const api_choice *c, base_str *out) {
+    const api_pieces *p = &c->pieces;
+    int at = 0;
+    base_str_adds(out, ",\"tool_calls\":[");
+    for (int i = 0; i < c->n_calls; i++) {
+        base_str_clear(&a->piece);
+        for (; at < p->len && p->at[at].call <= i; at++)
+            if (p->at[at].call == i)
+                base_str_add(&a->piece, p->at[at].text.data, p->at[at].text.len);
+        base_str_adds(out, i > 0 ? "," : "");
+        begin_call(&c->calls[i], out);
+        api_reply_string(out, &a->piece);
+        base_str_adds(out, "}}");
+    }
+    base_str_adds(out, "]");
+}
+
 static void add_chat(api_answer *a, int index, base_str *out) {
-    const base_str *text = a->choices[index].text;
-    bool no_thought = !has_thought(a, &a->choices[index]);
+    const api_choice *c = &a->choices[index];
+    bool no_thought = !has_thought(a, c);
     base_str_adds(out, ",\"message\":{\"role\":\"assistant\",\"content\":");
-    add_text_or_null(out, &text[CHAT_CONTENT], a->options->reasoning_parser);
+    add_field(a, c, CHAT_CONTENT, a->options->reasoning_parser || c->n_calls > 0, out);
     base_str_adds(out, ",\"refusal\":null,\"annotations\":null,\"audio\":null,"
-                       "\"function_call\":null,\"reasoning_content\":");
-    add_text_or_null(out, &text[CHAT_REASONING], no_thought);
+                       "\"function_call\":null");
+    if (c->n_calls > 0)
+        add_calls(a, c, out);
+    base_str_adds(out, ",\"reasoning_content\":");
+    add_field(a, c, CHAT_REASONING, no_thought, out);
     base_str_adds(out, ",\"reasoning\":");
-    add_text_or_null(out, &text[CHAT_REASONING], no_thought);
+    add_field(a, c, CHAT_REASONING, no_thought, out);
     base_str_adds(out, "}");
     add_ends(a, index, false, out);
 }
 
-void api_body_add(api_answer *a, base_str *out) {
-    bool chat = a->call->kind == API_CHAT;
-    base_str_add(out, a->head.data, a->head.len);
-    for (int i = 0; i < a->n_choices; i++) {
-        base_str_adds(out, i > 0 ? ",{\"index\":" : "{\"index\":");
-        api_reply_int(out, i);
-        if (chat)
-            add_chat(a, i, out);
-        else
-            add_completion(a, i, out);
-        base_str_adds(out, "}");
-    }
-    base_str_adds(out, "],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":");
+// ---------------------------------------------------------------------------------------------
+
+static void begin_choice(const api_answer *a, int index, base_str *out) {
+    if (index == 0)
+        base_str_add(out, a->head.data, a->head.len);
+    base_str_adds(out, index > 0 ? "},{\"index\":" : "{\"index\":");
+    api_reply_int(out, index);
+}
+
+static void end_choices(const api_answer *a, base_str *out) {
+    base_str_adds(out, "}],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":");
     api_reply_usage(a, out);
-    if (chat)
-        add_prompt_fields(a, 0, out);
+}
+
+void api_body_chat(api_answer *a, base_str *out) {
+    for (int i = 0; i < a->n_choices; i++) {
+        begin_choice(a, i, out);
+        add_chat(a, i, out);
+    }
+    end_choices(a, out);
+    add_prompt_fields(a, 0, out);
+    base_str_adds(out, ",\"kv_transfer_params\":null}");
+}
+
+void api_body_completion(api_answer *a, base_str *out) {
+    for (int i = 0; i < a->n_choices; i++) {
+        begin_choice(a, i, out);
+        add_completion(a, i, out);
+    }
+    end_choices(a, out);
     base_str_adds(out, ",\"kv_transfer_params\":null}");
 }

@@ -64,6 +64,31 @@ static int read_body(api_reading *r) {
     return 0;
 }
 
+int api_call_parse_json(api_call **out, api_kind kind, api_dialect dialect, const api_options *o,
+                        const json_t *body, const char *request_id, api_error *error) {
+    static const char *const prefixes[] = {
+        [API_OPENAI] = "chatcmpl-", [API_ANTHROPIC] = "msg_", [API_RESPONSES] = "resp_"};
+    api_call *c = base_calloc(1, sizeof *c);
+    *out = NULL;
+    *error = (api_error){0};
+    c->kind = kind;
+    c->dialect = dialect;
+    c->created = base_wall_s();
+    c->model = o->served_names[0];
+    c->skip_special = c->include_reasoning = true;
+    engine_params_init(&c->params);
+    snprintf(c->id, sizeof c->id, "%s%s", kind == API_CHAT ? prefixes[dialect] : "cmpl-",
+             request_id);
+    api_reading r = {.options = o, .call = c, .body = {.json = body, .error = error}};
+    int rc = read_body(&r);
+    if (rc) {
+        api_call_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
 int api_call_parse(api_call **out, api_kind kind, const api_options *o, const char *body,
                    size_t len, const char *request_id, api_error *error) {
     json_t *json;
@@ -72,22 +97,9 @@ int api_call_parse(api_call **out, api_kind kind, const api_options *o, const ch
     int rc = api_body_parse(&json, body, len, error);
     if (rc)
         return rc;
-    api_call *c = base_calloc(1, sizeof *c);
-    c->kind = kind;
-    c->created = base_wall_s();
-    c->model = o->served_names[0];
-    c->skip_special = c->include_reasoning = true;
-    engine_params_init(&c->params);
-    snprintf(c->id, sizeof c->id, "%s-%s", kind == API_CHAT ? "chatcmpl" : "cmpl", request_id);
-    api_reading r = {.options = o, .call = c, .body = {.json = json, .error = error}};
-    rc = read_body(&r);
+    rc = api_call_parse_json(out, kind, API_OPENAI, o, json, request_id, error);
     json_decref(json);
-    if (rc) {
-        api_call_free(c);
-        return rc;
-    }
-    *out = c;
-    return 0;
+    return rc;
 }
 
 void api_call_free(api_call *c) {

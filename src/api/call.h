@@ -22,7 +22,7 @@ typedef struct api_prompt {
 typedef struct api_call {
     api_kind kind;
     api_dialect dialect;
-    char id[API_ID_BYTES + 9]; // "cmpl-REQUESTID" or "chatcmpl-REQUESTID"
+    char id[API_ID_BYTES + 9]; // "cmpl-REQUESTID", "chatcmpl-", "msg_" or "resp_"
     int64_t created;           // seconds since 1970
     const char *model;         // as the reply says it: the first of api_options.served_names
     api_prompt *prompts;  // [n_prompts]; the engine gets one request of params.n choices for each
@@ -56,6 +56,9 @@ typedef struct api_call {
 // already). Returns 0 and a call the caller frees, or the status in `error`.
 int api_call_parse(api_call **out, api_kind kind, const api_options *o, const char *body,
                    size_t len, const char *request_id, api_error *error);
+// The same for a body that has been parsed, of OpenAI's form: other dialects translate theirs.
+int api_call_parse_json(api_call **out, api_kind kind, api_dialect dialect, const api_options *o,
+                        const json_t *body, const char *request_id, api_error *error);
 void api_call_free(api_call *c); // NULL is fine
 
 #endif

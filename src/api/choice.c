@@ -45,14 +45,17 @@ void api_choice_free(api_choice *c) {
     chat_output_free(c->output);
     token_stop_free(c->stop);
     api_tokens_free(&c->tokens);
-    for (int i = 0; i < CHAT_N_FIELDS; i++)
-        base_str_free(&c->text[i]);
+    api_pieces_free(&c->pieces);
+    for (int i = 0; i < c->n_calls; i++) {
+        base_str_free(&c->calls[i].id);
+        base_str_free(&c->calls[i].name);
+    }
+    base_free(c->calls);
 }
 
 void api_choice_clear(api_choice *c) {
     tokens_clear(&c->tokens);
-    for (int i = 0; i < CHAT_N_FIELDS; i++)
-        base_str_clear(&c->text[i]);
+    api_pieces_clear(&c->pieces);
 }
 
 static void end_choice(api_choice *c, const char *reason) {
@@ -60,24 +63,37 @@ static void end_choice(api_choice *c, const char *reason) {
     c->finish_reason = reason;
 }
 
-// Stop strings are looked for in each field by itself, so what one holds back is given out when
-// another goes on.
-static void leave_field(api_choice *c) {
-    if (c->stop != NULL)
-        token_stop_end(c->stop, &c->text[c->field]);
+static void show(api_choice *c, const api_answer *a, chat_field field, const base_str *text) {
+    bool hidden = field == CHAT_DROPPED || (field == CHAT_REASONING && !a->call->include_reasoning);
+    if (text->len > 0 && !hidden)
+        api_pieces_add(&c->pieces, field, -1, text->data, text->len);
 }
 
-// Puts a->piece into a field. As in vLLM the first min_tokens tokens are not searched.
-static void add_piece(api_choice *c, const api_answer *a, chat_field field) {
-    if (a->piece.len == 0)
+// Stop strings are looked for in each field by itself, so what one holds back is given out when
+// another goes on.
+static void leave_field(api_choice *c, const api_answer *a) {
+    base_str held = {0};
+    if (c->stop != NULL)
+        token_stop_end(c->stop, &held);
+    show(c, a, c->field, &held);
+    base_str_free(&held);
+}
+
+// Takes text of a field. As in vLLM the first min_tokens tokens are not searched.
+static void add_text(api_choice *c, const api_answer *a, chat_field field, const base_str *text) {
+    if (text->len == 0 || field == CHAT_DROPPED)
         return;
     if (field != c->field)
-        leave_field(c);
+        leave_field(c, a);
     c->field = field;
-    if (c->stop == NULL || c->n_tokens <= a->call->params.min_tokens)
-        base_str_add(&c->text[field], a->piece.data, a->piece.len);
-    else
-        c->stop_string = token_stop_push(c->stop, a->piece.data, a->piece.len, &c->text[field]);
+    if (c->stop == NULL || c->n_tokens <= a->call->params.min_tokens) {
+        show(c, a, field, text);
+        return;
+    }
+    base_str given = {0};
+    c->stop_string = token_stop_push(c->stop, text->data, text->len, &given);
+    show(c, a, field, &given);
+    base_str_free(&given);
     if (c->stop_string >= 0)
         end_choice(c, "stop");
 }
@@ -115,17 +131,11 @@ static chat_field decode(api_choice *c, api_answer *a, int32_t id, bool *thinkin
     return field;
 }
 
-static void hide_reasoning(api_choice *c, const api_answer *a) {
-    if (!a->call->include_reasoning)
-        base_str_clear(&c->text[CHAT_REASONING]);
-}
-
 void api_choice_push(api_choice *c, api_answer *a, engine_event *event) {
     bool thinking;
     c->n_tokens++;
     chat_field field = decode(c, a, event->id, &thinking);
-    add_piece(c, a, field);
-    hide_reasoning(c, a);
+    add_text(c, a, field, &a->piece);
     if (a->keep_tokens && !(thinking && !a->call->include_reasoning))
         tokens_add(&c->tokens, event);
 }
@@ -150,13 +160,12 @@ void api_choice_finish(api_choice *c, api_answer *a, const engine_event *event) 
         field = chat_output_end(c->output, &a->piece);
     else
         token_decode_end(&c->decoder, &a->piece);
-    add_piece(c, a, field);
+    add_text(c, a, field, &a->piece);
     if (!c->ended) {
-        leave_field(c);
+        leave_field(c, a);
         end_choice(c, reason_of(a, event->finish));
         if (event->finish == ENGINE_FINISH_STOP && !is_eos(a, event->stop_id) &&
             is_stop_id(a, event->stop_id))
             c->stop_id = event->stop_id;
     }
-    hide_reasoning(c, a);
 }

@@ -26,7 +26,11 @@ static void end_chunk(const api_answer *a, int index, base_str *out) {
     base_str_adds(out, "}\n\n");
 }
 
-void api_chunk_begin(api_answer *a, int prompt, base_str *out) {
+void api_chunk_begin_completion(api_answer *a, int prompt, base_str *out) {
+    (void)a, (void)prompt, (void)out;
+}
+
+void api_chunk_begin_chat(api_answer *a, int prompt, base_str *out) {
     const api_call *call = a->call;
     const base_ids *ids = &call->prompts[prompt].ids;
     for (int i = prompt * call->params.n; i < (prompt + 1) * call->params.n; i++) {
@@ -50,7 +54,7 @@ static void add_ends(const api_answer *a, const api_choice *c, bool stop_reason,
     }
 }
 
-static void add_completion(api_answer *a, int index, base_str *out) {
+void api_chunk_add_completion(api_answer *a, int index, base_str *out) {
     const api_call *call = a->call;
     api_choice *c = &a->choices[index];
     const base_ids *prompt = &call->prompts[index / call->params.n].ids;
@@ -73,47 +77,100 @@ static void add_completion(api_answer *a, int index, base_str *out) {
     end_chunk(a, index, out);
 }
 
-static void add_delta(const api_choice *c, base_str *out) {
-    const base_str *reasoning = &c->text[CHAT_REASONING], *content = &c->text[CHAT_CONTENT];
-    base_str_adds(out, ",\"delta\":{");
-    if (reasoning->len > 0) {
-        base_str_adds(out, "\"reasoning_content\":");
-        api_reply_string(out, reasoning);
-        base_str_adds(out, ",\"reasoning\":");
-        api_reply_string(out, reasoning);
+// ---------------------------------------------------------------------------------------------
+// Chats: a chunk says texts, or one thing of one call, because clients look no further than the
+// first entry of tool_calls. The last chunk of what is shown together has the rest.
+
+typedef struct delta {
+    api_answer *a;
+    int index;
+    bool open; // a chunk has been begun
+    base_str *out;
+} delta;
+
+static void end_delta(delta *d, bool last) {
+    api_answer *a = d->a;
+    const api_choice *c = &a->choices[d->index];
+    base_str_adds(d->out, "},\"logprobs\":");
+    if (last) {
+        api_reply_logprobs(a, d->index, false, d->out);
+        add_ends(a, c, c->ended, d->out);
+    } else {
+        base_str_adds(d->out, "null,\"finish_reason\":null");
     }
-    if (content->len > 0) {
-        base_str_adds(out, reasoning->len > 0 ? ",\"content\":" : "\"content\":");
-        api_reply_string(out, content);
-    }
-    base_str_adds(out, "}");
+    base_str_adds(d->out, ",\"token_ids\":");
+    if (!a->call->return_token_ids)
+        base_str_adds(d->out, "null");
+    else if (last)
+        api_reply_token_ids(d->out, &c->tokens);
+    else
+        base_str_adds(d->out, "[]");
+    base_str_adds(d->out, "}]");
+    end_chunk(a, d->index, d->out);
+    d->open = false;
 }
 
-static void add_chat(api_answer *a, int index, base_str *out) {
+static void begin_delta(delta *d) {
+    if (d->open)
+        end_delta(d, false);
+    begin_chunk(d->a, d->index, d->out);
+    base_str_adds(d->out, ",\"delta\":{");
+    d->open = true;
+}
+
+static void add_text(delta *d, const api_piece *piece) {
+    begin_delta(d);
+    if (piece->field == CHAT_REASONING) {
+        base_str_adds(d->out, "\"reasoning_content\":");
+        api_reply_string(d->out, &piece->text);
+        base_str_adds(d->out, ",\"reasoning\":");
+    } else {
+        base_str_adds(d->out, "\"content\":");
+    }
+    api_reply_string(d->out, &piece->text);
+}
+
+static void begin_call(delta *d, int call) {
+    begin_delta(d);
+    base_str_adds(d->out, "\"tool_calls\":[{\"index\":");
+    api_reply_int(d->out, call);
+}
+
+static void add_call(delta *d, const api_piece *piece) {
+    api_known_call *call = &d->a->choices[d->index].calls[piece->call];
+    if (!call->announced) {
+        begin_call(d, piece->call);
+        base_str_adds(d->out, ",\"id\":");
+        api_reply_string(d->out, &call->id);
+        base_str_adds(d->out, ",\"type\":\"function\",\"function\":{\"name\":");
+        api_reply_string(d->out, &call->name);
+        base_str_adds(d->out, ",\"arguments\":\"\"}}]");
+        call->announced = true;
+    }
+    if (piece->text.len > 0) {
+        begin_call(d, piece->call);
+        base_str_adds(d->out, ",\"function\":{\"arguments\":");
+        api_reply_string(d->out, &piece->text);
+        base_str_adds(d->out, "}}]");
+    }
+}
+
+void api_chunk_add_chat(api_answer *a, int index, base_str *out) {
     const api_choice *c = &a->choices[index];
-    if (c->text[CHAT_REASONING].len == 0 && c->text[CHAT_CONTENT].len == 0 && c->tokens.len == 0 &&
-        !c->ended)
-        return; // nothing to say
-    begin_chunk(a, index, out);
-    add_delta(c, out);
-    base_str_adds(out, ",\"logprobs\":");
-    api_reply_logprobs(a, index, false, out);
-    add_ends(a, c, c->ended, out);
-    base_str_adds(out, ",\"token_ids\":");
-    if (a->call->return_token_ids)
-        api_reply_token_ids(out, &c->tokens);
-    else
-        base_str_adds(out, "null");
-    base_str_adds(out, "}]");
-    end_chunk(a, index, out);
+    delta d = {.a = a, .index = index, .out = out};
+    for (int i = 0; i < c->pieces.len; i++) {
+        if (c->pieces.at[i].field == CHAT_ARGUMENTS)
+            add_call(&d, &c->pieces.at[i]);
+        else
+            add_text(&d, &c->pieces.at[i]);
+    }
+    if (!d.open && (c->tokens.len > 0 || c->ended))
+        begin_delta(&d);
+    if (d.open)
+        end_delta(&d, true);
 }
 
-void api_chunk_add(api_answer *a, int index, base_str *out) {
-    if (a->call->kind == API_CHAT)
-        add_chat(a, index, out);
-    else
-        add_completion(a, index, out);
-}
+// ---------------------------------------------------------------------------------------------
 
 void api_chunk_end(api_answer *a, base_str *out) {
     if (a->error.status != 0) {

@@ -54,15 +54,13 @@ void api_reply_head(api_answer *a) {
 }
 
 void api_reply_echo(api_answer *a, int index, bool echo, base_str *out) {
-    const base_str *text = &a->choices[index].text[CHAT_CONTENT];
+    base_str_clear(&a->piece);
     if (echo) {
         const base_str *prompt = &a->call->prompts[index / a->call->params.n].text;
-        base_str_clear(&a->piece);
         base_str_add(&a->piece, prompt->data, prompt->len);
-        base_str_add(&a->piece, text->data, text->len);
-        text = &a->piece;
     }
-    api_reply_string(out, text);
+    api_pieces_join(&a->choices[index].pieces, CHAT_CONTENT, &a->piece);
+    api_reply_string(out, &a->piece);
 }
 
 void api_reply_logprobs(api_answer *a, int index, bool echo, base_str *out) {
