@@ -4,31 +4,26 @@
 #include "token/split.h"
 #include "token/unicode.h"
 
-enum { MAX_CHARS = 400000, MAX_RUN = 25000 };
-
-const unsigned char *token_cut(const unsigned char *p, const unsigned char *end,
-                               size_t *chars_left) {
-    if (*chars_left == 0)
-        *chars_left = MAX_CHARS;
-    size_t bytes = (size_t)(end - p);
-    if (bytes <= MAX_RUN && bytes <= *chars_left)
-        return end; // the usual text is too short for any cut
-    unsigned kind = 0;
-    size_t run = 0;
-    while (p < end && *chars_left != 0) {
+const unsigned char *token_cut(token_encoder *encoder, const unsigned char *p,
+                               const unsigned char *end) {
+    token_encoder e = *encoder;
+    const unsigned char *start = p;
+    while (p < end) {
         unsigned bits;
         int len = token_class_read(p, end, &bits);
-        bits &= TOKEN_PYSPACE;
-        if (run > 0 && bits == kind) {
-            if (run == MAX_RUN)
-                return p;
-            run++;
-        } else {
-            kind = bits;
-            run = 1;
+        unsigned kind = bits & TOKEN_PYSPACE;
+        if (e.chars_left == 0 || (e.run == TOKEN_MAX_RUN && kind == e.kind)) {
+            if (p > start)
+                break; // a cut; the next part begins here
+            if (e.chars_left == 0)
+                e.chars_left = TOKEN_MAX_CHARS;
+            e.run = 0;
         }
+        e.run = kind == e.kind ? e.run + 1 : 1;
+        e.kind = kind;
+        e.chars_left--;
         p += len;
-        (*chars_left)--;
     }
+    *encoder = e;
     return p;
 }

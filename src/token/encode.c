@@ -45,14 +45,33 @@ static void encode_with_controls(const token_vocab *vocab, const unsigned char *
 void token_encode(const token_vocab *vocab, const char *text, size_t len, unsigned flags,
                   base_ids *out) {
     const unsigned char *p = (const unsigned char *)text, *end = p + len;
-    size_t chars_left = 0;
+    token_encoder encoder = {0};
     while (p < end) {
         // The cuts come first, so a name that lies across one is not seen: as in the reference.
         const unsigned char *part = p;
-        p = token_cut(p, end, &chars_left);
+        p = len > TOKEN_MAX_RUN ? token_cut(&encoder, p, end) : end; // most texts have none
         if (flags & TOKEN_ALLOW_SPECIAL)
             encode_with_controls(vocab, part, p, out);
         else
             encode_plain(vocab, part, p, out);
     }
+}
+
+void token_encode_text(token_encoder *encoder, const token_vocab *vocab, const char *text,
+                       size_t len, base_ids *out) {
+    const unsigned char *p = (const unsigned char *)text, *end = p + len;
+    while (p < end) {
+        const unsigned char *part = p;
+        p = token_cut(encoder, p, end);
+        encode_plain(vocab, part, p, out);
+    }
+}
+
+void token_encode_control(token_encoder *encoder, const token_vocab *vocab, int32_t id,
+                          base_ids *out) {
+    const unsigned char *p = (const unsigned char *)vocab->bytes + vocab->offset[id];
+    const unsigned char *end = p + token_length(vocab, id);
+    while (p < end)
+        p = token_cut(encoder, p, end); // only counted: there is nothing to cut
+    base_ids_add(out, id);
 }

@@ -2,13 +2,14 @@
 #ifndef TOKEN_SPLIT_H
 #define TOKEN_SPLIT_H
 
-#include <stddef.h>
+#include "token/token.h"
+
+enum { TOKEN_MAX_CHARS = 400000, TOKEN_MAX_RUN = 25000 };
 
 // The end of the first part of [p, end), p < end: parts are tokenised each by itself, so that even
-// the pattern's look-ahead stops there. `chars_left` counts the code points up to the next cut of
-// the first kind; zero-initialise it before the first part of a text.
-const unsigned char *token_cut(const unsigned char *p, const unsigned char *end,
-                               size_t *chars_left);
+// the pattern's look-ahead stops there. The encoder counts on from text to text.
+const unsigned char *token_cut(token_encoder *encoder, const unsigned char *p,
+                               const unsigned char *end);
 
 // The end of the first match of the pattern in [p, end), p < end. It starts at p: every character
 // is matched by some alternative.

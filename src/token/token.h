@@ -44,6 +44,22 @@ enum {
 void token_encode(const token_vocab *vocab, const char *text, size_t len, unsigned flags,
                   base_ids *out);
 
+// A text in which control tokens are known beforehand: plain texts, in which none is looked for,
+// and control tokens, in order. What stands between two control tokens is split as one text and has
+// to be given at once. The cuts fall where they do in the whole text, in which a control token
+// counts as the characters of its name; a cut inside a name moves the ones behind it, as in the
+// reference, but the control token stays.
+typedef struct token_encoder {
+    size_t chars_left; // code points up to the next cut of the first kind
+    size_t run;        // code points since the last change between whitespace and not, or cut
+    unsigned kind;     // which of both they are
+} token_encoder;       // zero-initialised is at the beginning of a text
+
+void token_encode_text(token_encoder *encoder, const token_vocab *vocab, const char *text,
+                       size_t len, base_ids *out);
+void token_encode_control(token_encoder *encoder, const token_vocab *vocab, int32_t id,
+                          base_ids *out);
+
 // The longest run of bytes any id stands for; for sizing buffers.
 size_t token_max_bytes(const token_vocab *vocab);
 

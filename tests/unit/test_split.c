@@ -232,30 +232,67 @@ static void bad_bytes(void **state) {
     }
 }
 
-static size_t cut_length(const char *text, size_t len, size_t *chars_left) {
+static size_t cut_length(const char *text, size_t len, token_encoder *encoder) {
     const unsigned char *p = (const unsigned char *)text;
-    return (size_t)(token_cut(p, p + len, chars_left) - p);
+    return (size_t)(token_cut(encoder, p, p + len) - p);
 }
 
 static void cuts(void **state) {
     (void)state;
-    size_t n = 400100, left = 0;
+    size_t n = 400100;
+    token_encoder left = {0};
     char *text = base_alloc(n);
     for (size_t i = 0; i < n; i++)
         text[i] = i % 100 ? 'a' : ' ';
     assert_int_equal(cut_length(text, n, &left), 400000);
     assert_int_equal(cut_length(text + 400000, 100, &left), 100);
     // A run of 25,000 is allowed, and the count goes on inside the same 400,000.
-    left = 0;
+    left = (token_encoder){0};
     memset(text + 1, 'b', 60000);
     text[25001] = ' ';
     assert_int_equal(cut_length(text, n, &left), 25002 + 25000);
     assert_int_equal(cut_length(text + 50002, n - 50002, &left), 400000 - 50002);
     // U+001C is whitespace for the cut though not for the pattern.
-    left = 0;
+    left = (token_encoder){0};
     memset(text, '\x1c', 30000);
     memset(text + 20000, ' ', 10000);
     assert_int_equal(cut_length(text, 30000, &left), 25000);
+    base_free(text);
+}
+
+// Where a text is given in pieces changes nothing about its cuts.
+static void cuts_in_found(void **state) {
+    (void)state;
+    size_t n = 900000, n_whole = 0, n_found = 0, whole[64], found[64];
+    char *text = base_alloc(n);
+    uint32_t random = 1;
+    for (size_t i = 0; i < n; i++) {
+        random = random * 1664525 + 1013904223;
+        text[i] = i / 150000 % 2 ? 'a' : (random >> 20) % 3 ? ' ' : '.';
+    }
+    token_encoder encoder = {0};
+    for (size_t at = 0; at < n; whole[n_whole++] = at)
+        at += cut_length(text + at, n - at, &encoder);
+    assert_true(n_whole >= 3 * 6);
+    encoder = (token_encoder){0};
+    for (size_t at = 0, end = 0; at < n;) {
+        random = random * 1664525 + 1013904223;
+        size_t len = (random >> 8) % 30000 + 1;
+        end = at + len < n ? at + len : n;
+        for (bool first = true; at < end; first = false) {
+            if (!first)
+                found[n_found++] = at;
+            at += cut_length(text + at, end - at, &encoder);
+        }
+    }
+    found[n_found++] = n;
+    // A cut where a piece begins is no cut inside one: those are skipped in the list of the whole.
+    for (size_t i = 0, j = 0; i < n_found; i++, j++) {
+        while (j < n_whole && whole[j] < found[i])
+            j++;
+        assert_true(j < n_whole && whole[j] == found[i]);
+    }
+    assert_true(n_found + 2 >= n_whole);
     base_free(text);
 }
 
@@ -266,6 +303,7 @@ int main(void) {
         cmocka_unit_test(every_character),
         cmocka_unit_test(bad_bytes),
         cmocka_unit_test(cuts),
+        cmocka_unit_test(cuts_in_found),
     };
     return cmocka_run_group_tests(tests, compile, release);
 }
