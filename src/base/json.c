@@ -36,6 +36,62 @@ static bool depth_ok(const char *text, size_t len, int *line, int *column) {
     return true;
 }
 
+// Whether a number is an integer that does not fit 64 bits.
+static bool is_big_integer(const char *text, size_t len) {
+    bool negative = text[0] == '-';
+    const char *limit = negative ? "9223372036854775808" : "9223372036854775807";
+    const char *digits = text + negative;
+    size_t n = len - negative, most = strlen(limit);
+    for (size_t i = 0; i < n; i++)
+        if (digits[i] < '0' || digits[i] > '9')
+            return false;
+    return n > most || (n == most && memcmp(digits, limit, most) > 0);
+}
+
+// Copies valid JSON, big integers as reals.
+static void write_reals(base_str *out, const char *text, size_t len) {
+    bool in_string = false;
+    size_t copied = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (in_string) {
+            in_string = text[i] != '"';
+            i += text[i] == '\\';
+            continue;
+        }
+        in_string = text[i] == '"';
+        size_t start = i;
+        while (i < len && text[i] != '\0' && strchr("+-.0123456789Ee", text[i]))
+            i++;
+        if (i == start)
+            continue;
+        if (is_big_integer(text + start, i - start)) {
+            base_str_add(out, text + copied, i - copied);
+            base_str_adds(out, ".0");
+            copied = i;
+        }
+        i--;
+    }
+    base_str_add(out, text + copied, len - copied);
+}
+
+static json_t *load(const char *text, size_t len, json_error_t *e) {
+    enum { FLAGS = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY };
+    text = len > 0 ? text : "";
+    json_t *value = json_loadb(text, len, FLAGS, e);
+    if (value || json_error_code(e) != json_error_numeric_overflow)
+        return value;
+    // Whether and where there is an error is for the text as it came to say.
+    value = json_loadb(text, len, FLAGS | JSON_DECODE_INT_AS_REAL, e);
+    if (!value)
+        return NULL;
+    json_decref(value);
+    base_str reals = {0};
+    write_reals(&reals, text, len);
+    value = json_loadb(reals.data, reals.len, FLAGS, e);
+    base_str_free(&reals);
+    return value;
+}
+
 json_t *base_json_parse(const char *text, size_t len, const char *what, int code, base_err *err) {
     int line, column;
     if (!depth_ok(text, len, &line, &column)) {
@@ -44,8 +100,7 @@ json_t *base_json_parse(const char *text, size_t len, const char *what, int code
         return NULL;
     }
     json_error_t e;
-    json_t *value =
-        json_loadb(len > 0 ? text : "", len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    json_t *value = load(text, len, &e);
     if (value == NULL)
         base_fail(err, code, "%s: line %d column %d: %s", what, e.line, e.column, e.text);
     return value;

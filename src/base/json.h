@@ -1,5 +1,6 @@
 // JSON: jansson made strict (duplicate keys, trailing bytes, NUL in strings, depth over 512 and
-// numbers out of range are errors), and a writer for doubles that jansson prints badly.
+// numbers out of a double's range are errors), and a writer for doubles that jansson prints badly.
+// Integers beyond 64 bits, which schemas of other languages do have, are read as the nearest real.
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 

@@ -324,8 +324,6 @@ static void json_is_strict(void **state) {
     REFUSES("{}\0", "");
     REFUSES("[1e400]", "overflow");
     REFUSES("[-1e400]", "overflow");
-    REFUSES("[9223372036854775808]", "too big");
-    REFUSES("[-9223372036854775809]", "too big");
     REFUSES("[NaN]", "");
     REFUSES("[Infinity]", "");
     REFUSES("[01]", "");
@@ -336,6 +334,47 @@ static void json_is_strict(void **state) {
     REFUSES("[\"a\nb\"]", "");
     REFUSES("\xef\xbb\xbf{}", "");
     REFUSES("// c\n{}", "");
+}
+
+static void json_big_integers_are_reals(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"9223372036854775808\": [9223372036854775807, 9223372036854775808,"
+        "-9223372036854775808,-9223372036854775809, 18446744073709551615 ,"
+        "-0, 0.5, 1e5, 99999999999999999999.5, 99999999999999999999e1,"
+        "\"\\\"99999999999999999999\", 99999999999999999999]}";
+    base_err err = {0};
+    json_t *root = base_json_parse(text, sizeof text - 1, "body", BASE_ERR_USAGE, &err);
+    const json_t *list = json_object_get(root, "9223372036854775808");
+    assert_int_equal(json_array_size(list), 12);
+    static const double reals[] = {[1] = 0x1p63,
+                                   [3] = -0x1p63,
+                                   [4] = 0x1p64,
+                                   [6] = 0.5,
+                                   [7] = 1e5,
+                                   [8] = 99999999999999999999.5,
+                                   [9] = 9.9999999999999999999e20,
+                                   [11] = 99999999999999999999.0};
+    for (size_t i = 0; i < 12; i++) {
+        const json_t *value = json_array_get(list, i);
+        assert_int_equal(json_is_real(value), reals[i] != 0);
+        assert_true(!json_is_real(value) || json_real_value(value) == reals[i]);
+    }
+    assert_true(json_integer_value(json_array_get(list, 0)) == INT64_MAX);
+    assert_true(json_integer_value(json_array_get(list, 2)) == INT64_MIN);
+    assert_string_equal(json_string_value(json_array_get(list, 10)), "\"99999999999999999999");
+    json_decref(root);
+    ACCEPTS("9223372036854775808");
+    // An error behind one is told where it is in the text as it came.
+    assert_null(base_json_parse("[99999999999999999999, x]", 25, "body", BASE_ERR_USAGE, &err));
+    assert_memory_equal(err.message, "body: line 1 column 24: ", 24);
+    assert_null(base_json_parse("[99999999999999999999, 1e400]", 29, "body", BASE_ERR_USAGE, &err));
+    assert_non_null(strstr(err.message, "overflow"));
+    char huge[402];
+    memset(huge, '9', sizeof huge);
+    huge[0] = '[';
+    huge[401] = ']';
+    json_refuses(huge, sizeof huge, "overflow");
 }
 
 static void json_error_tells_the_place(void **state) {
@@ -786,6 +825,7 @@ int main(void) {
         cmocka_unit_test(sizes_are_checked),
         cmocka_unit_test(thousands_are_separated),
         cmocka_unit_test(json_is_strict),
+        cmocka_unit_test(json_big_integers_are_reals),
         cmocka_unit_test(json_error_tells_the_place),
         cmocka_unit_test(json_depth_is_bounded),
         cmocka_unit_test(doubles_are_spelled_as_python_does),
