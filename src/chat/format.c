@@ -1,5 +1,6 @@
 // The control tokens of Kimi-K2-Thinking's format, found in a vocabulary by their names.
 #include "chat/format.h"
+#include <string.h>
 
 static const char *const names[CHAT_N_CONTROLS] = {
     [CHAT_IM_SYSTEM] = "<|im_system|>",
@@ -39,6 +40,11 @@ void chat_format_free(chat_format *f) {
 const int32_t *chat_tool_markers(const chat_format *f, int *n) {
     *n = CHAT_CALL_END - CHAT_SECTION_BEGIN + 1;
     return &f->ids[CHAT_SECTION_BEGIN];
+}
+
+void chat_control_ids(const chat_format *f, int32_t think[2], int32_t calls[5]) {
+    memcpy(think, &f->ids[CHAT_THINK], 2 * sizeof *think);
+    memcpy(calls, &f->ids[CHAT_SECTION_BEGIN], 5 * sizeof *calls);
 }
 
 chat_control chat_control_of(const chat_format *f, int32_t id) {
