@@ -9,12 +9,16 @@ static void init_source(api_source *s, const api_prompt *prompt) {
         s->tokens.at[i].id = prompt->ids.data[i];
 }
 
-static const api_form completion = {api_chunk_begin_completion, api_chunk_add_completion,
-                                    api_chunk_end, api_body_completion};
+static const api_form completion = {.begin = api_chunk_begin_completion,
+                                    .add = api_chunk_add_completion,
+                                    .end = api_chunk_end,
+                                    .body = api_body_completion};
 
 static const api_form *const chats[] = {
-    [API_OPENAI] =
-        &(const api_form){api_chunk_begin_chat, api_chunk_add_chat, api_chunk_end, api_body_chat},
+    [API_OPENAI] = &(const api_form){.begin = api_chunk_begin_chat,
+                                     .add = api_chunk_add_chat,
+                                     .end = api_chunk_end,
+                                     .body = api_body_chat},
 };
 
 api_answer *api_answer_create(const api_options *o, const api_call *call) {
@@ -38,6 +42,8 @@ api_answer *api_answer_create(const api_options *o, const api_call *call) {
 void api_answer_free(api_answer *a) {
     if (a == NULL)
         return;
+    if (a->form->free)
+        a->form->free(a);
     for (int i = 0; i < a->n_choices; i++)
         api_choice_free(&a->choices[i]);
     for (int i = 0; i < a->call->n_prompts; i++)

@@ -54,10 +54,11 @@ typedef struct api_options {
     bool prompt_tokens_details, force_include_usage, tokenizer_info, request_id_headers;
     bool server_load_tracking, allow_special, return_tokens_as_token_ids;
     bool access_log, log_requests, log_stats;
-    double stats_interval_s;         // of the throughput line
-    double stall_s;                  // without progress: not ready
-    double watchdog_s;               // without progress: the process exits with 70; 0: never
-    const struct api_replay *replay; // NULL: a real model
+    double stats_interval_s;               // of the throughput line
+    double stall_s;                        // without progress: not ready
+    double watchdog_s;                     // without progress: the process exits with 70; 0: never
+    const struct api_replay *replay;       // NULL: a real model
+    struct api_responses_store *responses; // filled in by the api
 
     http_options http; // handler is filled in by the api
 } api_options;

@@ -74,6 +74,7 @@ typedef struct api_form {
                                                              // shown yet, if any
     void (*end)(api_answer *a, base_str *out);               // a stream, after all, also an error
     void (*body)(api_answer *a, base_str *out);              // the whole reply
+    void (*free)(api_answer *a); // of what it keeps in `writer`; NULL: nothing
 } api_form;
 
 struct api_answer {
@@ -87,6 +88,7 @@ struct api_answer {
     bool keep_tokens;
     base_str head;  // what all chunks begin with, or the body
     base_str piece; // scratch
+    void *writer;   // what the form remembers of what it has written
     api_key *keys;  // [n_keys] scratch: a hash table
     size_t n_keys;
     api_error error;

@@ -1,0 +1,38 @@
+// /v1/responses: its bodies are translated to those of chats, and its replies are made of the same
+// pieces as theirs.
+#ifndef API_RESPONSES_H
+#define API_RESPONSES_H
+
+#include "api/api.h"
+#include "api/error.h"
+#include <jansson.h>
+
+// What a reply says of its own request, and what is remembered of it.
+typedef struct api_responses_turn {
+    base_str echo;    // the reply's fields that repeat the request: "\"store\":true,..."
+    json_t *messages; // of the conversation, as a chat has them, without the instructions;
+                      // NULL: nothing is to be remembered
+} api_responses_turn;
+
+void api_responses_turn_free(api_responses_turn *t); // NULL is fine
+
+// Conversations that previous_response_id can name, the latest: at most `max_bytes` of their text.
+// Any thread.
+typedef struct api_responses_store api_responses_store;
+api_responses_store *api_responses_store_create(size_t max_bytes);
+void api_responses_store_free(api_responses_store *s); // NULL is fine
+// Remembers the messages (a list), followed by the assistant's `turn`. Too long a text is not
+// remembered.
+void api_responses_store_put(api_responses_store *s, const char *id, const json_t *messages,
+                             const json_t *turn);
+// A list the caller owns; NULL when there is none by that id.
+json_t *api_responses_store_get(api_responses_store *s, const char *id);
+
+// The body of a request -> the body of a chat, which the caller owns, and the turn. `store` may be
+// NULL: then nothing is remembered. Returns 0 or the status in `body->error`.
+int api_responses_translate(api_responses_store *store, const api_options *o, const json_t *body,
+                            json_t **chat, api_responses_turn **turn, api_error *error);
+// Renames the field that an error about the chat body names to what it is called here.
+void api_responses_rename(api_error *error);
+
+#endif

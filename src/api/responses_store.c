@@ -1,0 +1,124 @@
+// Conversations that previous_response_id can name, the least recently used forgotten first. They
+// are kept as text: its length is what they cost, and nothing is shared between threads.
+#include "api/responses.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct entry {
+    char *id;
+    char *text; // [len] a JSON list of messages
+    size_t len;
+    struct entry *newer, *older;
+} entry;
+
+struct api_responses_store {
+    pthread_mutex_t lock;
+    size_t max_bytes, bytes;
+    entry *newest, *oldest;
+};
+
+enum { ENTRY_COST = 256 }; // an id and what an entry takes itself, so that empty ones cost, too
+
+api_responses_store *api_responses_store_create(size_t max_bytes) {
+    api_responses_store *s = base_calloc(1, sizeof *s);
+    pthread_mutex_init(&s->lock, NULL);
+    s->max_bytes = max_bytes;
+    return s;
+}
+
+static void unlink_entry(api_responses_store *s, entry *e) {
+    *(e->newer ? &e->newer->older : &s->newest) = e->older;
+    *(e->older ? &e->older->newer : &s->oldest) = e->newer;
+    s->bytes -= e->len + ENTRY_COST;
+}
+
+static void link_newest(api_responses_store *s, entry *e) {
+    e->newer = NULL;
+    e->older = s->newest;
+    *(s->newest ? &s->newest->newer : &s->oldest) = e;
+    s->newest = e;
+    s->bytes += e->len + ENTRY_COST;
+}
+
+static void entry_free(entry *e) {
+    base_free(e->id);
+    free(e->text); // jansson's
+    base_free(e);
+}
+
+void api_responses_store_free(api_responses_store *s) {
+    if (!s)
+        return;
+    while (s->oldest) {
+        entry *e = s->oldest;
+        unlink_entry(s, e);
+        entry_free(e);
+    }
+    pthread_mutex_destroy(&s->lock);
+    base_free(s);
+}
+
+// Ids are of the latest few thousand responses, and are looked for once a request.
+static entry *find(const api_responses_store *s, const char *id) {
+    entry *e = s->newest;
+    while (e && strcmp(e->id, id) != 0)
+        e = e->older;
+    return e;
+}
+
+void api_responses_store_put(api_responses_store *s, const char *id, const json_t *messages,
+                             const json_t *turn) {
+    json_t *all = json_copy((json_t *)messages);
+    char *text = NULL;
+    if (all && json_array_append(all, (json_t *)turn) == 0)
+        text = json_dumps(all, JSON_COMPACT);
+    json_decref(all);
+    if (!text)
+        return;
+    size_t len = strlen(text);
+    if (len + ENTRY_COST > s->max_bytes) {
+        free(text);
+        return;
+    }
+    entry *e = base_calloc(1, sizeof *e);
+    *e = (entry){.id = base_strndup(id, strlen(id)), .text = text, .len = len};
+    pthread_mutex_lock(&s->lock);
+    entry *gone = find(s, id); // a client may choose its request ids, and the same one twice
+    if (gone)
+        unlink_entry(s, gone);
+    link_newest(s, e);
+    entry *dead = NULL;
+    while (s->bytes > s->max_bytes) {
+        entry *last = s->oldest;
+        unlink_entry(s, last);
+        last->older = dead;
+        dead = last;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (gone)
+        entry_free(gone);
+    while (dead) {
+        entry *next = dead->older;
+        entry_free(dead);
+        dead = next;
+    }
+}
+
+json_t *api_responses_store_get(api_responses_store *s, const char *id) {
+    pthread_mutex_lock(&s->lock);
+    entry *e = find(s, id);
+    char *text = NULL;
+    size_t len = 0;
+    if (e) {
+        unlink_entry(s, e);
+        link_newest(s, e);
+        text = base_strndup(e->text, e->len);
+        len = e->len;
+    }
+    pthread_mutex_unlock(&s->lock);
+    json_t *messages = text ? json_loadb(text, len, 0, NULL) : NULL;
+    base_free(text);
+    return messages;
+}
