@@ -2,9 +2,12 @@
 
 Under allow_special the ids are those of the reference: the rendered text with every control token it
 spells. Without, control tokens are the template's alone: here they go through Jinja as private
-characters, so that those that texts spell can be told apart.
+characters, so that those that texts spell can be told apart. What the model's service does to ids of
+tool calls before it renders is done here before Jinja.
 """
 
+import copy
+import itertools
 import json
 import random
 import re
@@ -13,7 +16,7 @@ import subprocess
 import jinja2
 import jinja2.sandbox
 import pytest
-from cli.test_tokenizer_oracle import ALLOW_SPECIAL, PLAIN, Reference
+from cli.test_tokenizer_oracle import ALLOW_SPECIAL, Reference, cuts
 
 CONTROL = re.compile(r"<\|[a-z_]+\|>|</?think>")
 FIRST_PRIVATE = 0xE000
@@ -34,6 +37,37 @@ def sort_keys(value):
     return [sort_keys(item) for item in value] if isinstance(value, list) else value
 
 
+def renumber(messages):
+    """The ids the model was trained on. A result is that of the latest turn that called by its id, of
+    the first call there that has none yet, or of the last."""
+    messages = copy.deepcopy(messages)
+    known = []
+    for turn, message in enumerate(messages):
+        if message["role"] == "tool":
+            same = [call for call in known if call["id"] == message.get("tool_call_id", "")]
+            same = [call for call in same if call["turn"] == same[-1]["turn"]]
+            if same:
+                waiting = [call for call in same if not call["answered"]] or same[-1:]
+                waiting[0]["answered"] = True
+                message["tool_call_id"] = waiting[0]["shown"]
+        if message["role"] == "assistant":
+            for call in message.get("tool_calls") or []:
+                shown = f"functions.{call['function']['name']}:{len(known)}"
+                known.append({"id": call["id"], "shown": shown, "turn": turn, "answered": False})
+                call["id"] = shown
+    return messages
+
+
+def is_open_thought(message):
+    """What there is to be continued when a turn has nothing else."""
+    return (
+        message["role"] == "assistant"
+        and not message.get("tool_calls")
+        and message.get("content") in (None, [])
+        and bool(message.get("reasoning_content"))
+    )
+
+
 class Template:
     def __init__(self, source, tokenizer):
         self.tokenizer = tokenizer
@@ -49,27 +83,42 @@ class Template:
 
     def render(self, conversation):
         """The prompt with the template's control tokens as private characters."""
+        messages = renumber(conversation["messages"])
+        go_on = conversation.get("continue_final_message", False)
+        generate = conversation.get("add_generation_prompt", False)
+        thought = messages.pop() if go_on and is_open_thought(messages[-1]) else None
         text = self.template.render(
-            messages=conversation["messages"],
+            messages=messages,
             tools=sort_keys(conversation.get("tools")),
-            add_generation_prompt=conversation.get("add_generation_prompt", False),
+            add_generation_prompt=generate,
         )
-        if conversation.get("continue_final_message"):
+        if thought:
+            text += self.private["<|im_assistant|>"] + (thought.get("name") or "assistant")
+            text += self.private["<|im_middle|>"] + self.private["<think>"]
+            text += thought["reasoning_content"]
+        elif go_on:
             assert text.endswith(self.private["<|im_end|>"])
             text = text[:-1]
+        if generate and conversation.get("no_thinking"):
+            text += self.private["<think>"] + self.private["</think>"]
         return text
 
     def named(self, text):
         return self.splitter.sub(lambda match: self.names[ord(match[0]) - FIRST_PRIVATE], text)
 
     def plain_ids(self, text):
-        ids = []
+        """The cuts are where they are in the named text; one inside a name does it no harm."""
+        ends = list(itertools.accumulate(len(part) for part in cuts(self.named(text))))
+        ids, at = [], 0
         for part in self.splitter.split(text):
             if part in self.private.values():
-                name = self.names[ord(part) - FIRST_PRIVATE]
-                ids.append(self.tokenizer.encoding.encode_single_token(name))
-            elif part:
-                ids += self.tokenizer.encode(part, PLAIN)
+                part = self.names[ord(part) - FIRST_PRIVATE]
+                ids.append(self.tokenizer.encoding.encode_single_token(part))
+            else:
+                inside = [end - at for end in ends if at < end < at + len(part)]
+                for start, end in itertools.pairwise([0, *inside, len(part)]):
+                    ids += self.tokenizer.encoding.encode_ordinary(part[start:end])
+            at += len(part)
         return ids
 
 
@@ -96,10 +145,6 @@ def render(build, shared):
         lines = []
         for conversation in conversations:
             given = json.loads(json.dumps(conversation))
-            if given.get("tools"):
-                given["tools"] = tojson(sort_keys(given["tools"]), (",", ":"))
-            else:
-                given.pop("tools", None)
             for message in given["messages"]:
                 for call in message.get("tool_calls") or []:
                     if not isinstance(call["function"]["arguments"], str):
@@ -153,63 +198,148 @@ def content(rng, hostile):
     return text(rng, hostile)
 
 
+INTEGERS = [0, -1, 10**6, 2**31, 2**53 + 1, 2**63 - 1, -(2**63)]
+REALS = [0.1, -0.0, 1e5, 1e15, 1e16, 1e22, 1e-5, 1.5e-7, 5e-324, 1.7976931348623157e308, 2**63 * 1.0]
+
+
 def value(rng, hostile, depth=0):
-    kind = rng.randrange(7 if depth < 3 else 5)
-    if kind == 5:
+    kind = rng.randrange(9 if depth < 3 else 7)
+    if kind == 7:
         return [value(rng, hostile, depth + 1) for _ in range(rng.randrange(3))]
-    if kind == 6:
+    if kind == 8:
         return {text(rng, hostile): value(rng, hostile, depth + 1) for _ in range(rng.randrange(4))}
-    return [None, True, rng.randrange(-9, 10**6), rng.random(), text(rng, hostile)][kind]
+    plain = [None, rng.random() < 0.5, rng.randrange(-9, 10**6), rng.random(), text(rng, hostile)]
+    return (plain + [rng.choice(INTEGERS), rng.choice(REALS)])[kind]
 
 
-def tool_call(rng, hostile, number):
+def tool_call(rng, hostile, name_of_call):
+    """The id is what the style, and the call's number, name it."""
     arguments = {text(rng, hostile) or "x": value(rng, hostile) for _ in range(rng.randrange(3))}
     as_text = rng.random() < 0.5
-    name = rng.choice(["get_weather", "mcp__a-b.c", "查询"])
+    name = rng.choice(["get_weather", "mcp__a-b.c", "查询", text(rng, hostile)])
     return {
-        "id": rng.choice([f"functions.{name}:{number}", "call_abc", text(rng, hostile)]),
+        "id": name_of_call(name),
         "type": "function",
         "function": {"name": name, "arguments": json.dumps(arguments) if as_text else arguments},
     }
 
 
-def message(rng, hostile, number):
+def message(rng, hostile, role=None):
     roles = ["user"] * 4 + ["assistant"] * 4 + ["tool"] * 2 + ["system", "developer"]
-    made = {"role": rng.choice(roles + hostile[:1])}
+    made = {"role": role or rng.choice(roles + hostile[:1])}
     if rng.random() < 0.95:
         made["content"] = content(rng, hostile)
     if rng.random() < 0.15:
         made["name"] = rng.choice(["alice", "", text(rng, hostile)])
     if made["role"] == "tool" and rng.random() < 0.9:
-        made["tool_call_id"] = rng.choice(["functions.get_weather:0", text(rng, hostile)])
+        ids = ["call_abc", "functions.get_weather:0", "functions.get_weather:3", text(rng, hostile)]
+        made["tool_call_id"] = rng.choice(ids)
     if made["role"] == "assistant" and rng.random() < 0.6:
         made["reasoning_content"] = text(rng, hostile)
     if made["role"] == "assistant" and rng.random() < 0.5:
         count = rng.choice([0, 1, 1, 2, 3])
-        made["tool_calls"] = [tool_call(rng, hostile, number + i) for i in range(count)]
+        ids = ["call_abc", "functions.get_weather:0", "functions.get_weather:3", text(rng, hostile)]
+        made["tool_calls"] = [tool_call(rng, hostile, lambda _: rng.choice(ids)) for _ in range(count)]
+    return made
+
+
+def agent_turn(rng, hostile, name_of_call):
+    """A turn with calls, and their results."""
+    calls = [tool_call(rng, hostile, name_of_call) for _ in range(rng.choice([1, 1, 1, 2, 3, 6]))]
+    turn = {"role": "assistant", "content": content(rng, hostile), "tool_calls": calls}
+    if rng.random() < 0.8:
+        turn["reasoning_content"] = text(rng, hostile)
+    results = [
+        {"role": "tool", "tool_call_id": call["id"], "content": content(rng, hostile)}
+        for call in calls
+    ]
+    for result, call in zip(results, calls):
+        if rng.random() < 0.5:
+            result["name"] = call["function"]["name"]
+    if rng.random() < 0.3:
+        rng.shuffle(results)
+    if rng.random() < 0.1:
+        results.pop()
+    if rng.random() < 0.1:
+        results.append({"role": "tool", "tool_call_id": "call_of_nobody", "content": "late"})
+    return [turn, *results]
+
+
+def agent(rng, hostile):
+    """Questions with calls in several turns, and mostly an answer."""
+    numbers, turns = itertools.count(rng.choice([0, 0, 7])), itertools.count()
+    name_of_call = rng.choice(
+        [
+            lambda name: f"functions.{name}:{next(numbers)}",
+            lambda name: f"call_{rng.getrandbits(96):024x}",
+            lambda name: f"call_{next(turns) % 3}",
+            lambda name: "call",
+            lambda name: "",
+            lambda name: f"functions.{name}:0",
+        ]
+    )
+    messages = []
+    for _ in range(rng.randrange(1, 4)):
+        messages.append({"role": "user", "content": content(rng, hostile)})
+        for _ in range(rng.randrange(1, 4)):
+            messages += agent_turn(rng, hostile, name_of_call)
+        if rng.random() < 0.7:
+            messages.append(message(rng, hostile, "assistant"))
+    return messages
+
+
+def shuffle_keys(rng, value):
+    if isinstance(value, dict):
+        keys = rng.sample(list(value), k=len(value))
+        return {key: shuffle_keys(rng, value[key]) for key in keys}
+    return [shuffle_keys(rng, item) for item in value] if isinstance(value, list) else value
+
+
+KEYS = ["city", "days", "Days", "unit", "Ünit", "a<b>&'", "", "é", "e\u0301", "\uffff", "😀", "10", "9"]
+
+
+def schema(rng, hostile, depth=0):
+    made = {
+        "type": rng.choice(["string", "integer", "number", ["string", "null"]]),
+        "description": text(rng, hostile),
+        "default": value(rng, hostile),
+        "minimum": rng.choice(INTEGERS + REALS),
+        "enum": [value(rng, hostile) for _ in range(rng.randrange(4))],
+    }
+    made = {key: made[key] for key in rng.sample(list(made), k=rng.randrange(len(made)))}
+    if depth < 4 and rng.random() < 0.5:
+        names = rng.sample(KEYS, k=rng.randrange(4))
+        made["properties"] = {name: schema(rng, hostile, depth + 1) for name in names}
+        made["additionalProperties"] = rng.choice([False, schema(rng, hostile, depth + 1)])
+        made["anyOf"] = [{"required": names[:2]}, schema(rng, hostile, depth + 2)]
     return made
 
 
 def tool(rng, hostile):
-    names = rng.sample(["city", "days", "unit", "Ünit", "a<b>&'"], k=3)
+    names = rng.sample(KEYS, k=3)
     function = {
-        "name": rng.choice(["get_weather", "search", "查询"]),
+        "name": rng.choice(["get_weather", "search", "查询", text(rng, hostile)]),
         "description": text(rng, hostile),
         "parameters": {
             "type": "object",
-            "properties": {name: {"type": "string", "default": value(rng, hostile)} for name in names},
+            "properties": {name: schema(rng, hostile) for name in names},
             "required": names[:2],
         },
     }
-    keys = rng.sample(list(function), k=len(function))
-    return {"type": "function", "function": {key: function[key] for key in keys}}
+    return shuffle_keys(rng, {"type": "function", "function": function})
 
 
 def conversation(rng, hostile):
-    messages = [message(rng, hostile, i) for i in range(rng.choice([0, 1, 1, 2, 3, 5, 8, 13]))]
+    if rng.random() < 0.5:
+        messages = agent(rng, hostile)
+    else:
+        messages = [message(rng, hostile) for _ in range(rng.choice([0, 1, 1, 2, 3, 5, 8, 13]))]
+    if messages and rng.random() < 0.2:
+        messages.append({"role": "assistant", "content": None, "reasoning_content": text(rng, hostile)})
     if messages and rng.random() < 0.4:
-        messages[0] = {"role": "system", "content": text(rng, hostile)}
+        messages.insert(0, {"role": "system", "content": text(rng, hostile)})
     made = {"messages": messages, "add_generation_prompt": rng.random() < 0.6}
+    made["no_thinking"] = rng.random() < 0.3
     if messages and not made["add_generation_prompt"]:
         made["continue_final_message"] = rng.random() < 0.5
     if rng.random() < 0.4:

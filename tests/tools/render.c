@@ -1,8 +1,8 @@
 // Renders conversations for the tests that compare with the model's own template.
 //     render DIR
 // DIR has a tokenizer. Each line of standard input is an object: `messages` as clients send them
-// (`arguments` of tool calls a string), and where wanted `tools` (the text to declare),
-// `add_generation_prompt`, `continue_final_message` and `allow_special`. For each a line comes out:
+// (`arguments` of tool calls a string), and where wanted `tools`, `add_generation_prompt`,
+// `continue_final_message`, `no_thinking` and `allow_special`. For each a line comes out:
 // {"ids": [...], "text": "..."} or {"error": "..."}.
 #include "chat/chat.h"
 #include <stdio.h>
@@ -55,7 +55,11 @@ static void read_calls(chat_message *out, json_t *message, memory *m) {
     out->tool_calls = calls;
 }
 
-static chat_conversation read_conversation(json_t *root, memory *m) {
+static bool flag(const json_t *root, const char *key) {
+    return json_is_true(json_object_get(root, key));
+}
+
+static chat_conversation read_conversation(json_t *root, base_str *tools, memory *m) {
     json_t *list = json_object_get(root, "messages");
     chat_message *messages = take(m, json_array_size(list), sizeof *messages);
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -67,12 +71,14 @@ static chat_conversation read_conversation(json_t *root, memory *m) {
         read_content(&messages[i], message, m);
         read_calls(&messages[i], message, m);
     }
-    return (chat_conversation){
-        .messages = messages,
-        .n_messages = (int)json_array_size(list),
-        .tools = text_of(root, "tools"),
-        .add_generation_prompt = json_is_true(json_object_get(root, "add_generation_prompt")),
-        .continue_final_message = json_is_true(json_object_get(root, "continue_final_message"))};
+    if (json_array_size(json_object_get(root, "tools")) > 0)
+        chat_tools_print(json_object_get(root, "tools"), tools);
+    return (chat_conversation){.messages = messages,
+                               .n_messages = (int)json_array_size(list),
+                               .tools = {tools->data, tools->len},
+                               .add_generation_prompt = flag(root, "add_generation_prompt"),
+                               .continue_final_message = flag(root, "continue_final_message"),
+                               .no_thinking = flag(root, "no_thinking")};
 }
 
 static void print(const base_ids *ids, const base_str *text) {
@@ -90,16 +96,17 @@ static void print(const base_ids *ids, const base_str *text) {
 static void render(const chat_format *format, json_t *root) {
     memory m = {0};
     base_ids ids = {0};
-    base_str text = {0};
+    base_str text = {0}, tools = {0};
     base_err err;
-    chat_conversation c = read_conversation(root, &m);
-    unsigned flags = json_is_true(json_object_get(root, "allow_special")) ? CHAT_ALLOW_SPECIAL : 0;
+    chat_conversation c = read_conversation(root, &tools, &m);
+    unsigned flags = flag(root, "allow_special") ? CHAT_ALLOW_SPECIAL : 0;
     if (chat_render(format, &c, flags, &ids, &text, &err))
         printf("{\"error\": \"%s\"}\n", err.message);
     else
         print(&ids, &text);
     base_ids_free(&ids);
     base_str_free(&text);
+    base_str_free(&tools);
     drop(&m);
 }
 
