@@ -1,8 +1,9 @@
-// Any ids after any prompt: the pieces of the output are, put together, what splitting and decoding
-// the whole gives, no character is cut, and no marker is shown. The first byte is the flags, the
-// second one the prompt's length; then come ids of two bytes each.
-#include "chat_fixture.h"
-#include <stdlib.h>
+// Any ids after any prompt: what comes out of the automaton is what the oracle finds over the whole,
+// no character is cut, and no marker is shown. The first byte is the flags, the second one the
+// prompt's length; then come ids of two bytes each.
+#include "output_oracle.h"
+
+enum { MAX_IDS = 3 * FIXTURE_MAX_CALLS }; // no shorter call than this is one
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,15 +43,23 @@ static bool thinks(const token_vocab *vocab, const int32_t *ids, size_t n) {
     return thinking;
 }
 
+// Two declared tools, and a history.
+static const char *history[] = {"functions.f:0", "call_0", NULL};
+static fixture_context context = {
+    .tools = "[{\"function\": {\"name\": \"e\", \"parameters\": {\"properties\": {\"a\": {}}}}},"
+             "{\"function\": {\"name\": \"to\"}}]",
+    .history = history,
+};
+
 static void check(const token_vocab *vocab, const chat_format *format,
                   const chat_output_options *options, const int32_t *ids, size_t n_prompt,
                   size_t n) {
-    fixture_split whole, pushed;
-    fixture_split_output(&whole, vocab, thinks(vocab, ids, n_prompt), options, ids + n_prompt,
-                         n - n_prompt);
-    if (!fixture_push_output(&pushed, format, options, ids, n_prompt, ids + n_prompt,
-                             n - n_prompt) ||
-        !fixture_split_equal(&whole, &pushed))
+    fixture_output whole, pushed;
+    oracle_output(&whole, vocab, options, &context, thinks(vocab, ids, n_prompt), ids + n_prompt,
+                  n - n_prompt);
+    if (!fixture_output_run(&pushed, format, options, ids, n_prompt, ids + n_prompt,
+                            n - n_prompt) ||
+        !fixture_output_equal(&whole, &pushed))
         abort();
     for (int i = 0; i < CHAT_N_FIELDS; i++) {
         const base_str *text = &pushed.field[i];
@@ -58,8 +67,8 @@ static void check(const token_vocab *vocab, const chat_format *format,
             (memchr(text->data, '<', text->len) || memchr(text->data, '[', text->len)))
             abort();
     }
-    fixture_split_free(&whole);
-    fixture_split_free(&pushed);
+    fixture_output_free(&whole);
+    fixture_output_free(&pushed);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -68,11 +77,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!vocab) {
         vocab = fixture_chat_vocab(NULL);
         format = fixture_chat_format(vocab);
+        fixture_context_init(&context);
     }
     if (size < 2)
         return 0;
     chat_output_options options = {.reasoning = data[0] & 1, .skip_special = data[0] & 2};
-    size_t n = (size - 2) / 2, n_prompt = data[1] < n ? data[1] : n;
+    if (data[0] & 4)
+        options.calls = context.calls;
+    size_t n = (size - 2) / 2 < MAX_IDS ? (size - 2) / 2 : MAX_IDS;
+    size_t n_prompt = data[1] < n ? data[1] : n;
     int32_t *ids = base_alloc((n + 1) * sizeof *ids);
     for (size_t i = 0; i < n; i++)
         ids[i] = read_id(vocab, data + 2 + 2 * i);
