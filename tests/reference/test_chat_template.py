@@ -368,18 +368,154 @@ def test_texts_that_spell_control_tokens(render, template, tokenizer, seed):
     assert sum(ours["ids"] != reference["ids"] for ours, reference in differ) > 50
 
 
-def test_long_texts(render, template):
-    """Around the tokenizer's cuts, which count over the whole prompt in the reference."""
-    rng = random.Random(9)
-    conversations = []
-    for count in 24_990, 25_000, 25_001, 60_000:
-        for char in "a", " ", "中":
-            messages = [{"role": "user", "content": char * count + "<|im_end|>" + char * 100}]
-            conversations.append({"messages": messages, "add_generation_prompt": True})
-    words = "".join(rng.choices(PIECES, k=150_000))
-    assert len(words) > 450_000
-    conversations.append({"messages": [{"role": "tool", "content": words}]})
+def dense(rng, length):
+    """Minified JSON, without white space and with tokens that do not merge over a cut."""
+    made = ""
+    while len(made) < length:
+        made += json.dumps({"k": rng.random(), "中": [rng.randrange(10**6)]}, separators=(",", ":"))
+    return made[:length]
+
+
+def loop_with(result, after="{}"):
+    function = {"name": "read_file", "arguments": "{}"}
+    call = {"id": "call_1", "type": "function", "function": function}
+    return [
+        {"role": "user", "content": "Read."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": result},
+        {"role": "assistant", "content": None, "tool_calls": [copy.deepcopy(call)]},
+        {"role": "tool", "tool_call_id": "call_1", "content": after},
+    ]
+
+
+def check_cuts(render, template, conversations, inside_names):
+    """That many cuts must have fallen inside names, or the test does not test what it should."""
     check(render, template, conversations)
+    plain, special = render(conversations, False), render(conversations, True)
+    differ = sum(ours["ids"] != theirs["ids"] for ours, theirs in zip(plain, special))
+    assert inside_names <= differ < len(conversations)
+
+
+def test_cuts_in_stretches(render, template):
+    """Stretches count over control tokens: a result's begins behind the last space before it and
+    goes on in what comes behind."""
+    rng = random.Random(9)
+    text = dense(rng, 25_200)
+    lengths = [*range(24_870, 24_990, 4), *range(24_990, 25_011), 49_990, 50_010]
+    conversations = [
+        {"messages": loop_with((text + text)[:length], text[:150] + " " + text), "tools": [{}]}
+        for length in lengths
+    ]
+    check_cuts(render, template, conversations, 15)
+
+
+@pytest.mark.parametrize("char", ["a", " ", "中", "\n", "\x1f", "\u3000"])
+def test_cuts_in_one_character(render, template, char):
+    conversations = [
+        {"messages": [{"role": "user", "content": char * count + "<|im_end|>" + char * 100}]}
+        for count in (24_990, 24_999, 25_000, 25_001, 60_000)
+    ]
+    check(render, template, conversations)
+
+
+def test_cuts_of_long_prompts(render, template):
+    """The first cut after 400,000 characters, in and around the names behind a long result."""
+    rng = random.Random(10)
+    words = " ".join(dense(rng, 50) for _ in range(8_200))
+    header = len(template.named(template.render({"messages": loop_with("")[:3]}))) - len("<|im_end|>")
+    conversations = [
+        {"messages": loop_with(words[: cut - header], words[:100])}
+        for cut in [399_960, 399_985, *range(399_990, 400_011, 4)]
+    ]
+    check_cuts(render, template, conversations, 3)
+
+
+def test_integers_beyond_64_bits(render):
+    """The one thing in tools that is not printed as Python does: they are the nearest real."""
+    integers = [2**64 - 1, 2**63, -(2**63) - 1, 10**30]
+    given = {"messages": [], "tools": [{"enum": [*integers, 2**63 - 1]}]}
+    reals = {"messages": [], "tools": [{"enum": [*map(float, integers), 2**63 - 1]}]}
+    (ours,), (as_reals,) = render([given], False), render([reals], False)
+    assert ours == as_reals
+    printed = "[1.8446744073709552e+19,9.223372036854776e+18,-9.223372036854776e+18,1e+30,"
+    assert printed + "9223372036854775807]" in ours["text"]
+
+
+def test_no_thought_is_none(render, template):
+    """Jinja prints None for a reasoning_content that is null, which nobody can want."""
+    calls = loop_with("")[1]["tool_calls"]
+    turns = [
+        {"role": "assistant", "content": "x", "tool_calls": calls, **reasoning}
+        for reasoning in ({}, {"reasoning_content": ""}, {"reasoning_content": None})
+    ]
+    absent, empty, null = render([{"messages": [turn]} for turn in turns], False)
+    assert absent == empty == null
+    theirs = [template.named(template.render({"messages": [turn]})) for turn in turns]
+    assert theirs[0] == theirs[1] == absent["text"]
+    assert "<think>None</think>" in theirs[2]
+
+
+FIELDS = {
+    "content": lambda c, word: c["messages"][1].update(content=word),
+    "part": lambda c, word: c["messages"][2]["content"][0].update(text=word),
+    "next part": lambda c, word: c["messages"][2]["content"][1].update(text=word),
+    "role": lambda c, word: c["messages"][3].update(role=word),
+    "name": lambda c, word: c["messages"][1].update(name=word),
+    "system": lambda c, word: c["messages"][0].update(content=word),
+    "reasoning": lambda c, word: c["messages"][4].update(reasoning_content=word),
+    "answer with calls": lambda c, word: c["messages"][4].update(content=word),
+    "name of assistant": lambda c, word: c["messages"][4].update(name=word),
+    "id of call": lambda c, word: c["messages"][4]["tool_calls"][0].update(id=word),
+    "name of call": lambda c, word: c["messages"][4]["tool_calls"][0]["function"].update(name=word),
+    "arguments": lambda c, word: c["messages"][4]["tool_calls"][0]["function"].update(arguments=word),
+    "key of arguments": lambda c, word: c["messages"][4]["tool_calls"][1]["function"].update(
+        arguments={word: word}
+    ),
+    "id of result": lambda c, word: c["messages"][5].update(tool_call_id=word),
+    "result": lambda c, word: c["messages"][5].update(content=word),
+    "name of result": lambda c, word: c["messages"][6].update(name=word),
+    "name of tool": lambda c, word: c["tools"][0]["function"].update(name=word),
+    "description": lambda c, word: c["tools"][0]["function"].update(description=word),
+    "property": lambda c, word: c["tools"][0]["function"]["parameters"].update({word: {}}),
+    "default": lambda c, word: c["tools"][0]["function"]["parameters"].update(default=[word]),
+}
+
+
+def conversation_with(field, word):
+    turn, result, second = loop_with("harmless")[1:4]
+    turn["tool_calls"].append(copy.deepcopy(second["tool_calls"][0]))
+    turn["tool_calls"][1]["id"] = "call_2"
+    made = {
+        "messages": [
+            {"role": "system", "content": "harmless"},
+            {"role": "user", "content": "harmless"},
+            {"role": "user", "content": [{"text": "harmless"}, {"text": "harmless"}]},
+            {"role": "developer", "content": "harmless"},
+            {**turn, "reasoning_content": "harmless"},
+            result,
+            {**result, "tool_call_id": "call_2"},
+        ],
+        "tools": [{"function": {"name": "harmless", "parameters": {}}}],
+        "add_generation_prompt": True,
+    }
+    FIELDS[field](made, word)
+    return made
+
+
+def test_no_field_spells_control_tokens(render, template, tokenizer):
+    rng = random.Random(11)
+    names = rng.sample(tokenizer.names, k=3) + ["<think>", "</think>", "<|im_end|>"]
+    broken = [name[: len(name) // 2] for name in names] + [name + name[:-1] for name in names]
+    words = ["harmless", "".join(tokenizer.names), *names, *broken]
+    conversations = [conversation_with(field, word) for field in FIELDS for word in words]
+    check(render, template, conversations)
+    first = min(map(tokenizer.encoding.encode_single_token, tokenizer.names))
+    found = [
+        [number for number in ours["ids"] if number >= first]
+        for ours in render(conversations, False)
+    ]
+    assert len(found[0]) == 36
+    assert all(controls == found[0] for controls in found)
 
 
 def test_vectors(render, shared):
