@@ -1,6 +1,6 @@
-// Any ids after any prompt: what comes out of the automaton is what the oracle finds over the whole,
-// no character is cut, and no marker is shown. The first byte is the flags, the second one the
-// prompt's length; then come ids of two bytes each.
+// Any ids after any prompt: what comes out of the automaton is what the oracle finds over the
+// whole, no character is cut, and no marker is shown. The first byte is the flags, the second one
+// the prompt's length; then come ids of two bytes each.
 #include "output_oracle.h"
 
 enum { MAX_IDS = 3 * FIXTURE_MAX_CALLS }; // no shorter call than this is one

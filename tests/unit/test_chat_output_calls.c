@@ -169,6 +169,7 @@ static void test_ids(void **state) {
     check_id(several, "two words:0", "{}", "two words:0");
     // No index as it would be printed.
     check_id(several, "functions.mcp:03", "{}", "mcp:0");
+    check_id(several, "functions.mcp:1234567890", "{}", "mcp:0");
     check_id(several, "functions.mcp:1234567890123456789012", "{}", "mcp:0");
     check_id(several, "functions.other:00", "{}", "other:0");
     check_id(several, "functions.mcp:", "{}", "");

@@ -85,7 +85,7 @@ static const char *const names[] = {"functions.f:0",
                                     "functions.:0",
                                     "functions.f:07",
                                     "functions.f"};
-static const char *const spaces[] = {"", "", "", " ", "\n", " \t\r\n", "  "};
+static const char *const spaces[] = {"", "", "", " ", "\n", " \t\r\n", "\v\f"};
 static const char *const arguments[] = {
     "{}",      "{\"k\": 1}", "{\"l\": [\"}\"]}",      "",
     "{\"k\":", "text",       "{\"x\": \"\xc3\xa9\"}", "{\"k\":1}\xe4",
