@@ -93,8 +93,8 @@ void api_stream_start(api_server *s, http_exchange *x, const char *id) {
     base_str_free(&headers);
 }
 
-void api_on_error(void *arg, int status, const char *reason, base_str *body) {
-    (void)arg;
+void api_on_error(void *arg, http_slice path, int status, const char *reason, base_str *body) {
+    (void)arg, (void)path;
     api_error error;
     api_fail(&error, status, "", "%s", reason);
     api_error_print(&error, body);

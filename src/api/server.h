@@ -164,7 +164,8 @@ void api_respond_json(api_server *s, http_exchange *x, const char *id, const bas
 void api_respond_error(api_server *s, http_exchange *x, const char *id, const api_error *error,
                        const char *headers);
 void api_stream_start(api_server *s, http_exchange *x, const char *id);
-void api_on_error(void *arg, int status, const char *reason, base_str *body); // of http_handler
+// Of http_handler.
+void api_on_error(void *arg, http_slice path, int status, const char *reason, base_str *body);
 
 // ---------------------------------------------------------------------------------------------
 // Routes (route.c) and their small handlers (models.c, admin.c)

@@ -52,8 +52,9 @@ typedef struct http_handler {
     // Somebody called http_server_wake for this thread; several calls may become one.
     void (*on_wake)(void *arg, int thread);
     // The server itself refuses a request: malformed, too large, too slow. Fills the body of the
-    // reply, which is sent as application/json. NULL: text/plain with the reason. Any I/O thread.
-    void (*on_error)(void *arg, int status, const char *reason, base_str *body);
+    // reply, which is sent as application/json. NULL: text/plain with the reason. `path`: as
+    // http_path, or empty when it is not known. Any I/O thread.
+    void (*on_error)(void *arg, http_slice path, int status, const char *reason, base_str *body);
 } http_handler;
 
 typedef struct http_limits {

@@ -28,7 +28,7 @@ typedef struct http_parser {
     http_parse_state state;
     int status; // ERROR: 400, 413, 414, 417, 431, 501, 503 (no memory, no room in the budget), 505
     const char *reason; // ERROR: static text
-    // From BODY on, until the reset:
+    // From BODY on, until the reset; those of the request line, if it was good, also on ERROR:
     http_slice method, path, query;
     bool http_1_0, keep_alive;
     bool has_body;        // at least one byte, or chunks, follow the head

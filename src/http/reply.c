@@ -103,7 +103,7 @@ void http_reply_error(http_conn *c, int status, const char *reason) {
     const http_handler *h = &c->loop->server->handler;
     base_str body = {0};
     if (h->on_error)
-        h->on_error(h->arg, status, reason, &body);
+        h->on_error(h->arg, c->parser.path, status, reason, &body);
     else
         base_str_printf(&body, "%s\n", reason);
     c->close_after = c->linger_after = true;

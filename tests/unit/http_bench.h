@@ -138,7 +138,8 @@ static inline void bench_on_wake(void *arg, int thread) {
     pthread_mutex_unlock(&b->lock);
 }
 
-static inline void bench_on_error(void *arg, int status, const char *reason, base_str *body) {
+static inline void bench_on_error(void *arg, http_slice path, int status, const char *reason,
+                                  base_str *body) {
     bench *b = arg;
     pthread_mutex_lock(&b->lock);
     b->n_errors++;
