@@ -106,6 +106,30 @@ static inline void fixture_concat(json_t *to, const char *name, json_t *from) {
     base_str_free(&text);
 }
 
+// Aborts unless it is one entry, as a client can take it: id and name first, once, then arguments.
+static inline void fixture_join_calls(json_t *message, const json_t *entries) {
+    json_t *calls = json_object_get(message, "tool_calls"), *entry = json_array_get(entries, 0);
+    json_t *function = json_object_get(entry, "function");
+    size_t index = (size_t)json_integer_value(json_object_get(entry, "index"));
+    const char *arguments = json_string_value(json_object_get(function, "arguments"));
+    if (json_array_size(entries) != 1 || !arguments || index > json_array_size(calls))
+        abort();
+    if (!calls)
+        json_object_set_new(message, "tool_calls", calls = json_array());
+    if (index == json_array_size(calls)) {
+        if (*arguments || !json_object_get(entry, "id") || !json_object_get(function, "name"))
+            abort();
+        entry = json_deep_copy(entry);
+        json_object_del(entry, "index");
+        json_array_append_new(calls, entry);
+        return;
+    }
+    if (!*arguments || json_object_get(entry, "id") || index + 1 != json_array_size(calls))
+        abort();
+    fixture_concat(json_object_get(json_array_get(calls, index), "function"), "arguments",
+                   json_object_get(function, "arguments"));
+}
+
 static inline void fixture_join_logprobs(json_t *choice, json_t *logprobs) {
     json_t *joined = json_object_get(choice, "logprobs"), *list;
     const char *name;
@@ -133,7 +157,12 @@ static inline void fixture_join_choice(json_t *choices, json_t *piece, bool chat
     if (json_is_string(json_object_get(choice, "finish_reason")))
         json_object_set_new(choice, "late", json_true()); // nothing may follow
     const char *name;
-    json_object_foreach(delta, name, value) fixture_concat(message, name, value);
+    json_object_foreach(delta, name, value) {
+        if (strcmp(name, "tool_calls") == 0)
+            fixture_join_calls(message, value);
+        else
+            fixture_concat(message, name, value);
+    }
     if (!chat)
         fixture_concat(choice, "text", json_object_get(piece, "text"));
     fixture_join_logprobs(choice, json_object_get(piece, "logprobs"));

@@ -109,17 +109,29 @@ static void take_token(api_answer *a, int prompt, int index, engine_event *event
     }
 }
 
+static void take_usage(api_answer *a, int prompt, const engine_event *event) {
+    api_source *s = &a->sources[prompt];
+    api_timing *t = &a->timing;
+    s->n_cached = base_max_int(s->n_cached, event->n_cached); // all its choices say the same
+    s->miss = event->miss;
+    s->miss_at = event->miss_at;
+    if (event->queued_ns + event->prefill_ns + event->decode_ns >=
+        t->queued_ns + t->prefill_ns + t->decode_ns)
+        *t = (api_timing){event->queued_ns, event->prefill_ns, event->decode_ns};
+}
+
 static void take_finish(api_answer *a, int prompt, int index, const engine_event *event,
                         base_str *out) {
     api_choice *c = &a->choices[index];
     api_source *s = &a->sources[prompt];
     a->n_finished++;
     s->n_finished++;
-    s->n_cached = base_max_int(s->n_cached, event->n_cached); // all its choices say the same
+    take_usage(a, prompt, event);
     if (c->ended || a->error.status != 0)
         return;
     if (event->finish == ENGINE_FINISH_ERROR) {
-        api_fail(&a->error, 500, "", "%s", event->error != NULL ? event->error : "unknown error");
+        api_fail(&a->error, event->by_request ? 400 : 500, "", "%s",
+                 event->error != NULL ? event->error : "unknown error");
         return;
     }
     begin(a, prompt, out);

@@ -108,6 +108,8 @@ static void begin_choice(const api_answer *a, int index, base_str *out) {
 static void end_choices(const api_answer *a, base_str *out) {
     base_str_adds(out, "}],\"service_tier\":null,\"system_fingerprint\":null,\"usage\":");
     api_reply_usage(a, out);
+    base_str_adds(out, ",\"metrics\":");
+    api_reply_metrics(a, out);
 }
 
 void api_body_chat(api_answer *a, base_str *out) {

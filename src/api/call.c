@@ -16,39 +16,38 @@ int api_model_check(const api_options *o, const api_object *body) {
     return api_fail(body->error, 404, "model", "The model `%.200s` does not exist.", name);
 }
 
-// tool_choice without tools is refused as elsewhere; with tools, tools are.
-static int read_tools(const api_object *body) {
-    static const char *const words[] = {"none", "auto", "required"};
-    const json_t *tools = api_field_get(body, "tools"),
-                 *choice = api_field_get(body, "tool_choice");
-    const char *word = json_string_value(choice);
-    int rc = api_tools_refuse(body);
-    if (rc)
-        return rc;
-    if (tools)
-        return api_field_fail(body, 400, "tools", "must not be empty");
-    if (!choice)
-        return 0;
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (word && strcmp(word, words[i]) == 0)
-            return i == 0 ? 0 : api_field_fail(body, 400, "tool_choice", "needs tools");
-    if (json_is_object(choice))
-        return api_field_fail(body, 400, "tool_choice", "needs tools");
-    return api_field_fail(body, 400, "tool_choice",
-                          "must be none, auto, required or an object that names a function");
+// Calls are read from the output, with ids of their own, where they are parsed and may be made.
+static void take_calls(api_reading *r, chat_calls *calls) {
+    api_call *c = r->call;
+    if (!calls)
+        return;
+    r->first_index = chat_calls_next_index(calls);
+    if (r->options->tool_parser && r->tools.choice != API_CHOICE_NONE)
+        c->calls = calls;
+    else
+        chat_calls_free(calls);
+    c->named_tool = r->tools.choice == API_CHOICE_NAMED;
+    c->one_call = r->tools.one_call;
 }
 
 static int read_chat(api_reading *r) {
     const api_options *o = r->options;
     api_call *c = r->call;
+    chat_calls *calls = NULL;
     size_t max_bytes = SIZE_MAX;
     c->prompts = base_calloc(1, sizeof *c->prompts);
     c->n_prompts = 1;
     if (r->truncate == 0)
         max_bytes = (size_t)o->max_model_len * token_max_bytes(o->vocab);
-    int rc = api_chat_read(o, &r->body, max_bytes, &c->prompts->ids,
-                           api_wants_text(r) ? &c->prompts->text : NULL);
+    int rc = api_chat_read(o, &r->body, &r->tools, &r->thinking, max_bytes, &c->prompts->ids,
+                           api_wants_text(r) ? &c->prompts->text : NULL, &calls);
+    take_calls(r, calls);
     return rc ? rc : api_prompt_finish(r, c->prompts, true);
+}
+
+static int read_chat_fields(api_reading *r) {
+    int rc = api_thinking_read(&r->body, &r->thinking);
+    return rc ? rc : api_tools_read(r->options, &r->body, &r->tools);
 }
 
 static int read_body(api_reading *r) {
@@ -56,9 +55,10 @@ static int read_body(api_reading *r) {
     int rc;
     if ((chat && (rc = api_chat_check(r->options, r->body.error))) ||
         (rc = api_model_check(r->options, &r->body)) || (rc = api_shape_read(r)) ||
+        (rc = api_format_read(&r->body, &r->format)) || (chat && (rc = read_chat_fields(r))) ||
         (rc = api_params_read(r)) || (rc = api_lists_read(r)) ||
-        (chat && (rc = read_tools(&r->body))) || (rc = chat ? read_chat(r) : api_prompts_read(r)) ||
-        (rc = api_params_fit(r)) || (rc = api_shown_check(r)))
+        (rc = chat ? read_chat(r) : api_prompts_read(r)) || (rc = api_params_fit(r)) ||
+        (rc = api_shown_check(r)) || (rc = api_constrain(r)))
         return rc;
     api_lists_bind(r);
     return 0;
@@ -81,6 +81,8 @@ int api_call_parse_json(api_call **out, api_kind kind, api_dialect dialect, cons
              request_id);
     api_reading r = {.options = o, .call = c, .body = {.json = body, .error = error}};
     int rc = read_body(&r);
+    api_tools_free(&r.tools);
+    api_format_free(&r.format);
     if (rc) {
         api_call_free(c);
         return rc;
@@ -118,5 +120,7 @@ void api_call_free(api_call *c) {
     base_free(c->bias_values);
     base_free(c->bad_words);
     base_free(c->bad_word_lens);
+    chat_calls_free(c->calls);
+    base_str_free(&c->relaxed);
     base_free(c);
 }

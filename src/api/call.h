@@ -44,7 +44,9 @@ typedef struct api_call {
     chat_calls *calls; // of a chat with tools, unless its output is not parsed; NULL: none can be
                        // made, or they are text
     bool named_tool;   // tool_choice names one: calls end with "stop", as in vLLM
+    bool one_call;     // only the first call is shown
     grammar *grammar;  // params.grammar, owned; NULL: nothing is constrained
+    base_str relaxed;  // keywords of tools' schemas that it does not hold to, "FIELD: keyword, ..."
 
     base_ids lists; // all id lists of params, one after the other
     float *bias_values;

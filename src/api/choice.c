@@ -1,6 +1,8 @@
 // A choice: sampled ids -> text of its fields, cut at stop strings; tokens as the reply needs them.
 #include "api/reply.h"
 
+#include <string.h>
+
 // Takes the event's list over.
 static void tokens_add(api_tokens *tokens, engine_event *event) {
     if (tokens->len == tokens->cap) {
@@ -34,7 +36,8 @@ void api_choice_init(api_choice *c, const api_answer *a, const api_prompt *promp
         c->output =
             chat_output_create(a->options->chat,
                                &(chat_output_options){.reasoning = a->options->reasoning_parser,
-                                                      .skip_special = call->skip_special},
+                                                      .skip_special = call->skip_special,
+                                                      .calls = call->calls},
                                prompt->ids.data, prompt->ids.len);
     if (call->n_stops > 0)
         c->stop = token_stop_create((const char *const *)call->stops, call->stop_lens,
@@ -58,9 +61,11 @@ void api_choice_clear(api_choice *c) {
     api_pieces_clear(&c->pieces);
 }
 
-static void end_choice(api_choice *c, const char *reason) {
+// As in vLLM, what stops after calls says so, unless the request named the tool itself.
+static void end_choice(api_choice *c, const api_answer *a, const char *reason) {
+    bool stopped = strcmp(reason, "stop") == 0;
     c->ended = true;
-    c->finish_reason = reason;
+    c->finish_reason = stopped && c->n_calls > 0 && !a->call->named_tool ? "tool_calls" : reason;
 }
 
 static void show(api_choice *c, const api_answer *a, chat_field field, const base_str *text) {
@@ -79,10 +84,61 @@ static void leave_field(api_choice *c, const api_answer *a) {
     base_str_free(&held);
 }
 
+// ---------------------------------------------------------------------------------------------
+// Tool calls. Stop strings are not looked for in their arguments: half a call is of no use.
+
+// Whether the call that became known last is shown.
+static bool last_is_shown(const api_choice *c) {
+    return c->n_calls > 0 && c->n_seen == c->n_calls;
+}
+
+static void add_arguments(api_choice *c, const char *text, size_t len) {
+    if (!last_is_shown(c))
+        return;
+    c->calls[c->n_calls - 1].n_bytes += len;
+    api_pieces_add(&c->pieces, CHAT_ARGUMENTS, c->n_calls - 1, text, len);
+}
+
+// Without arguments it has an empty object of them.
+static void end_call(api_choice *c) {
+    if (last_is_shown(c) && c->calls[c->n_calls - 1].n_bytes == 0)
+        add_arguments(c, "{}", 2);
+}
+
+static void begin_call(api_choice *c, const api_answer *a, const chat_output_call *call) {
+    end_call(c);
+    leave_field(c, a);
+    c->n_seen++;
+    if (a->call->one_call && c->n_calls == 1)
+        return;
+    if (c->n_calls == c->cap_calls) {
+        c->cap_calls = c->cap_calls > 0 ? 2 * c->cap_calls : 2;
+        c->calls = base_realloc(c->calls, (size_t)c->cap_calls * sizeof *c->calls);
+    }
+    api_known_call *known = &c->calls[c->n_calls++];
+    *known = (api_known_call){0};
+    base_str_add(&known->id, call->id.at, call->id.len);
+    base_str_add(&known->name, call->name.at, call->name.len);
+    add_arguments(c, "", 0);
+}
+
+static void begin_calls(api_choice *c, const api_answer *a) {
+    while (c->n_seen < chat_output_n_calls(c->output)) {
+        chat_output_call call = chat_output_get_call(c->output, c->n_seen);
+        begin_call(c, a, &call);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+
 // Takes text of a field. As in vLLM the first min_tokens tokens are not searched.
 static void add_text(api_choice *c, const api_answer *a, chat_field field, const base_str *text) {
     if (text->len == 0 || field == CHAT_DROPPED)
         return;
+    if (field == CHAT_ARGUMENTS) {
+        add_arguments(c, text->data, text->len);
+        return;
+    }
     if (field != c->field)
         leave_field(c, a);
     c->field = field;
@@ -95,7 +151,19 @@ static void add_text(api_choice *c, const api_answer *a, chat_field field, const
     show(c, a, field, &given);
     base_str_free(&given);
     if (c->stop_string >= 0)
-        end_choice(c, "stop");
+        end_choice(c, a, "stop");
+}
+
+// Takes the text an id gave, and the call that it made known: arguments are that call's.
+static void take_text(api_choice *c, const api_answer *a, chat_field field, const base_str *text) {
+    if (c->output != NULL && field == CHAT_ARGUMENTS)
+        begin_calls(c, a);
+    add_text(c, a, field, text);
+    if (c->output == NULL || c->ended)
+        return;
+    begin_calls(c, a);
+    if (c->n_seen > 0 && chat_output_get_call(c->output, c->n_seen - 1).ended)
+        end_call(c);
 }
 
 static bool contains(const int32_t *ids, int n, int32_t id) {
@@ -135,7 +203,7 @@ void api_choice_push(api_choice *c, api_answer *a, engine_event *event) {
     bool thinking;
     c->n_tokens++;
     chat_field field = decode(c, a, event->id, &thinking);
-    add_text(c, a, field, &a->piece);
+    take_text(c, a, field, &a->piece);
     if (a->keep_tokens && !(thinking && !a->call->include_reasoning))
         tokens_add(&c->tokens, event);
 }
@@ -160,10 +228,12 @@ void api_choice_finish(api_choice *c, api_answer *a, const engine_event *event) 
         field = chat_output_end(c->output, &a->piece);
     else
         token_decode_end(&c->decoder, &a->piece);
-    add_text(c, a, field, &a->piece);
+    take_text(c, a, field, &a->piece);
     if (!c->ended) {
         leave_field(c, a);
-        end_choice(c, reason_of(a, event->finish));
+        if (event->finish != ENGINE_FINISH_LENGTH)
+            end_call(c);
+        end_choice(c, a, reason_of(a, event->finish));
         if (event->finish == ENGINE_FINISH_STOP && !is_eos(a, event->stop_id) &&
             is_stop_id(a, event->stop_id))
             c->stop_id = event->stop_id;

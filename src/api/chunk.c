@@ -181,6 +181,8 @@ void api_chunk_end(api_answer *a, base_str *out) {
         base_str_add(out, a->head.data, a->head.len);
         base_str_adds(out, "],\"usage\":");
         api_reply_usage(a, out);
+        base_str_adds(out, ",\"metrics\":");
+        api_reply_metrics(a, out);
         base_str_adds(out, "}\n\n");
     }
     base_str_adds(out, "data: [DONE]\n\n");

@@ -84,13 +84,14 @@ static int take_bad_word(api_reading *r, const char *name, const char *text, siz
     return 0;
 }
 
-// In a chat without declared tools a tool call's markers could only be garbage.
+// In a chat that may make no calls, a tool call's markers could only be garbage.
 static int read_bad_words(api_reading *r) {
     api_call *c = r->call;
     const json_t *words = api_field_get(&r->body, "bad_words");
     int n_markers = 0;
-    const int32_t *markers =
-        c->kind == API_CHAT ? chat_tool_markers(r->options->chat, &n_markers) : NULL;
+    const int32_t *markers = NULL;
+    if (c->kind == API_CHAT && r->tools.choice == API_CHOICE_NONE)
+        markers = chat_tool_markers(r->options->chat, &n_markers);
     size_t n = (words ? 2 * MAX_BAD_WORDS : 0) + (size_t)n_markers;
     c->bad_words = base_calloc(n, sizeof *c->bad_words);
     c->bad_word_lens = base_calloc(n, sizeof *c->bad_word_lens);

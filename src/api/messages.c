@@ -192,6 +192,8 @@ static int read_message(reader *r, const api_object *o, chat_message *m) {
         m->reasoning = reasoning;
     if ((rc = read_content(r, o, m)))
         return rc;
+    if (strcmp(m->role.at, "tool") == 0 && !m->tool_call_id.at)
+        return api_field_fail(o, 400, "tool_call_id", "is missing: it says whose result this is");
     return strcmp(m->role.at, "assistant") == 0 ? read_calls(r, o, m) : 0;
 }
 
@@ -247,46 +249,17 @@ static size_t text_bytes(const reader *r) {
 // ---------------------------------------------------------------------------------------------
 // What clients may ask of the template
 
-// Clients spell "do not think" in many ways.
-static bool says_no(const json_t *value) {
-    const char *text = json_string_value(value);
-    const char *type = json_string_value(json_object_get(value, "type"));
-    return json_is_false(value) || (json_is_integer(value) && json_integer_value(value) == 0) ||
-           (text && (strcmp(text, "false") == 0 || strcmp(text, "False") == 0)) ||
-           (type && strcmp(type, "disabled") == 0);
-}
-
-static int read_template(const api_object *body) {
-    static const char *const switches[] = {"thinking", "enable_thinking"};
-    api_object kwargs;
+static int check_template(const api_object *body) {
     const json_t *documents = NULL;
     int rc;
     if (api_field_get(body, "chat_template"))
-        return api_field_fail(body, 400, "chat_template", "templates of clients are not run");
+        return api_field_fail(body, 400, "chat_template",
+                              "templates of clients are not run: prompts are built from token ids "
+                              "by the model's own");
     if ((rc = api_field_list(body, "documents", &documents)))
         return rc;
     if (json_array_size(documents) > 0)
         return api_field_fail(body, 400, "documents", "are not supported by this model");
-    if ((rc = api_field_object(body, "chat_template_kwargs", &kwargs)))
-        return rc;
-    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
-        if (kwargs.json && says_no(api_field_get(&kwargs, switches[i])))
-            return api_field_fail(&kwargs, 400, switches[i],
-                                  "this model always thinks; this is not supported");
-    return 0;
-}
-
-int api_tools_refuse(const api_object *body) {
-    static const char *const lists[] = {"tools", "functions"};
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *list = NULL;
-        int rc = api_field_list(body, lists[i], &list);
-        if (rc == 0 && json_array_size(list) > 0)
-            rc =
-                api_field_fail(body, 501, lists[i], "tool calls are not available in this version");
-        if (rc)
-            return rc;
-    }
     return 0;
 }
 
@@ -299,7 +272,7 @@ static int read_conversation(reader *r, chat_conversation *c) {
     if (c->add_generation_prompt && c->continue_final_message)
         return api_field_fail(r->body, 400, "continue_final_message",
                               "needs add_generation_prompt to be false");
-    if ((rc = read_template(r->body)) || (rc = read_messages(r)))
+    if ((rc = check_template(r->body)) || (rc = read_messages(r)))
         return rc;
     c->messages = r->messages;
     c->n_messages = r->n_messages;
@@ -312,17 +285,34 @@ int api_chat_check(const api_options *o, api_error *error) {
     return api_fail(error, 400, "messages", "This model's tokenizer has no tokens for chats.");
 }
 
-int api_chat_read(const api_options *o, const api_object *body, size_t max_bytes, base_ids *ids,
+static int render(const reader *r, const api_options *o, const chat_conversation *c, base_ids *ids,
                   base_str *text) {
+    base_err err;
+    if (chat_render(o->chat, c, o->allow_special ? CHAT_ALLOW_SPECIAL : 0, ids, text, &err) == 0)
+        return 0;
+    return api_fail_field(r->body->error, &err);
+}
+
+int api_chat_read(const api_options *o, const api_object *body, const api_tools *tools,
+                  const api_thinking *thinking, size_t max_bytes, base_ids *ids, base_str *text,
+                  chat_calls **calls) {
     reader r = {.body = body};
-    chat_conversation c = {0};
-    base_err err = {0};
+    chat_conversation c = {.no_thinking = thinking->off};
+    base_str shown = {0};
     int rc = read_conversation(&r, &c);
-    if (rc == 0 && text_bytes(&r) > max_bytes)
-        rc = api_fail_context(o, body->error, "messages", text_bytes(&r), "bytes");
-    if (rc == 0 &&
-        chat_render(o->chat, &c, o->allow_special ? CHAT_ALLOW_SPECIAL : 0, ids, text, &err))
-        rc = api_fail_field(body->error, &err);
+    if (tools->shown) {
+        chat_tools_print(tools->list, &shown);
+        c.tools = (chat_slice){shown.data, shown.len};
+    }
+    if (rc == 0 && text_bytes(&r) + shown.len > max_bytes)
+        rc = api_fail_context(o, body->error, "messages", text_bytes(&r) + shown.len, "bytes");
+    if (rc == 0)
+        rc = render(&r, o, &c, ids, text);
+    if (rc == 0 && calls && tools->list) {
+        *calls = chat_calls_create(&c, tools->names, tools->n);
+        chat_calls_set_tools(*calls, tools->list);
+    }
+    base_str_free(&shown);
     reader_free(&r);
     return rc;
 }

@@ -5,6 +5,9 @@
 
 #include "api/call.h"
 #include "api/field.h"
+#include "api/format.h"
+#include "api/thinking.h"
+#include "api/tools.h"
 
 // A call while it is made.
 typedef struct api_reading {
@@ -17,6 +20,10 @@ typedef struct api_reading {
     int64_t max_tokens;
     int64_t truncate; // prompt ids to keep; -1: as many as leave room, 0: all
     bool truncate_right;
+    api_thinking thinking; // a chat's
+    api_tools tools;       // a chat's
+    int first_index;       // IDX of the next call, when tools are declared
+    api_format format;
 } api_reading;
 
 // params.c: parameters that are numbers.
@@ -50,11 +57,14 @@ bool api_wants_text(const api_reading *r); // prompts' texts are needed
 // messages.c: whether there can be chats.
 int api_chat_check(const api_options *o, api_error *error);
 // The conversation in a body, after that check, -> ids, and text when `text` is not NULL. Texts of
-// more than `max_bytes` are refused as longer than the context.
-int api_chat_read(const api_options *o, const api_object *body, size_t max_bytes, base_ids *ids,
-                  base_str *text);
-// Declared tools, which this version refuses.
-int api_tools_refuse(const api_object *body);
+// more than `max_bytes` are refused as longer than the context. Where tools are declared *calls
+// becomes the calls before the output, unless `calls` is NULL; the caller frees them.
+int api_chat_read(const api_options *o, const api_object *body, const api_tools *tools,
+                  const api_thinking *thinking, size_t max_bytes, base_ids *ids, base_str *text,
+                  chat_calls **calls);
+
+// constrain.c: makes the call's grammar, when all else of it has been read.
+int api_constrain(api_reading *r);
 
 // call.c: the name of a served model, or none.
 int api_model_check(const api_options *o, const api_object *body);

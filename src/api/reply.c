@@ -101,14 +101,39 @@ static int reasoning_tokens(const api_answer *a) {
     return sum;
 }
 
+// Where the prefix cache ended although it might have gone on; a batch of prompts has no such
+// place.
+static void add_miss(const api_answer *a, base_str *out) {
+    const api_source *s = &a->sources[0];
+    const char *name = engine_miss_name(s->miss);
+    if (a->call->n_prompts == 1 && name != NULL)
+        base_str_printf(out, ",\"miss\":{\"token\":%d,\"reason\":\"%s\"}", s->miss_at, name);
+}
+
+static double ms(int64_t ns) {
+    return (double)ns * 1e-6;
+}
+
+void api_reply_metrics(const api_answer *a, base_str *out) {
+    const api_timing *t = &a->timing;
+    base_str_printf(out,
+                    "{\"queued_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,"
+                    "\"time_to_first_token_ms\":%.3f}",
+                    ms(t->queued_ns), ms(t->prefill_ns), ms(t->decode_ns),
+                    ms(t->queued_ns + t->prefill_ns));
+}
+
 void api_reply_usage(const api_answer *a, base_str *out) {
     api_answer_numbers n = api_answer_get_numbers(a);
     base_str_printf(out, "{\"prompt_tokens\":%d,\"total_tokens\":%d,\"completion_tokens\":%d,",
                     n.n_prompt_tokens, n.n_prompt_tokens + n.n_output_tokens, n.n_output_tokens);
-    if (a->options->prompt_tokens_details)
-        base_str_printf(out, "\"prompt_tokens_details\":{\"cached_tokens\":%d}", n.n_cached_tokens);
-    else
+    if (a->options->prompt_tokens_details) {
+        base_str_printf(out, "\"prompt_tokens_details\":{\"cached_tokens\":%d", n.n_cached_tokens);
+        add_miss(a, out);
+        base_str_adds(out, "}");
+    } else {
         base_str_adds(out, "\"prompt_tokens_details\":null");
+    }
     if (a->call->kind == API_CHAT && a->options->reasoning_parser)
         base_str_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}",
                         reasoning_tokens(a));

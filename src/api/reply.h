@@ -45,6 +45,7 @@ typedef struct api_choice {
     api_pieces pieces;         // not shown yet; completions have only CHAT_CONTENT
     api_known_call *calls;     // [n_calls] all of the choice so far
     int n_calls, cap_calls;    //
+    int n_seen;                // calls the output has made, with those that are not shown
     api_tokens tokens;         // not shown yet; empty unless the reply says more than text
     int n_tokens;              // what usage counts
     size_t n_characters;       // of the tokens' strings in log-probabilities shown so far
@@ -59,8 +60,15 @@ typedef struct api_choice {
 typedef struct api_source {
     api_tokens tokens; // a prompt's log-probabilities; empty unless asked for
     int n_ended, n_finished, n_cached;
+    engine_miss miss;
+    int miss_at;
     bool begun, aborted; // begun: the roles of its choices have been written
 } api_source;
+
+// Of the choice that took longest.
+typedef struct api_timing {
+    int64_t queued_ns, prefill_ns, decode_ns;
+} api_timing;
 
 typedef struct api_key {
     size_t at, len; // of a key in the output; no key has length 0
@@ -85,6 +93,7 @@ struct api_answer {
     api_choice *choices; // [n_choices]
     api_source *sources; // [n_prompts]
     int n_finished, n_pending;
+    api_timing timing;
     bool keep_tokens;
     base_str head;  // what all chunks begin with, or the body
     base_str piece; // scratch
@@ -127,7 +136,8 @@ void api_reply_echo(api_answer *a, int index, bool echo, base_str *out);
 void api_reply_logprobs(api_answer *a, int index, bool echo, base_str *out);
 void api_reply_finish_reason(const api_choice *c, base_str *out); // or null
 void api_reply_stop_reason(const api_answer *a, const api_choice *c, base_str *out);
-void api_reply_usage(const api_answer *a, base_str *out); // {...}
+void api_reply_usage(const api_answer *a, base_str *out);   // {...}
+void api_reply_metrics(const api_answer *a, base_str *out); // {...}
 
 // OpenAI's events of a stream (chunk.c).
 void api_chunk_begin_chat(api_answer *a, int prompt, base_str *out); // the roles of the choices

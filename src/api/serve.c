@@ -7,6 +7,7 @@
 #include "api/server.h"
 
 #include "api/tokenize.h"
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -221,12 +222,35 @@ static int submit(api_live *live, api_error *error) {
     return 0;
 }
 
+// Agents send the same tools with each request, so this is not said of every one.
+static void report_relaxed(api_live *live) {
+    enum { EVERY_S = 10, SHOWN = 400 };
+    api_server *s = live->lane->server;
+    const base_str *relaxed = &live->call->relaxed;
+    if (relaxed->len == 0)
+        return;
+    int n = 1;
+    for (const char *at = relaxed->data; (at = strstr(at, ", ")) != NULL; at++)
+        n++;
+    base_metric_add(s->metrics.relaxed, n);
+    int64_t now = base_now_ns(), last = atomic_load(&s->relaxed_logged_ns);
+    if ((last != 0 && now - last < EVERY_S * INT64_C(1000000000)) ||
+        !atomic_compare_exchange_strong(&s->relaxed_logged_ns, &last, now))
+        return;
+    char shown[SHOWN];
+    snprintf(shown, sizeof shown, "%s", relaxed->data);
+    base_text_clean(shown);
+    base_warn("Request %s: calls are not held to %d keywords of its tools' schemas: %s",
+              live->call->id, n, shown);
+}
+
 static void start_answer(api_live *live, api_call *call) {
     api_server *s = live->lane->server;
     api_error error;
     live->call = call;
     if (s->options.log_requests)
         log_request(live);
+    report_relaxed(live);
     if (api_check_ready(s, &error) || submit(live, &error)) {
         fail(live, &error);
         return;

@@ -72,6 +72,7 @@ typedef struct api_metrics {
     base_metric *finished[API_N_FINISH];
     base_metric *first_token, *token_gap, *request_time, *queue_time, *prefill_time, *decode_time;
     base_metric *iteration_tokens, *prompt_length, *output_length;
+    base_metric *relaxed;    // keywords of schemas
     uint64_t iteration_seen; // tokens counted so far; the engine's thread
 } api_metrics;
 
@@ -204,6 +205,7 @@ struct api_server {
     pthread_mutex_t gate;
     _Atomic bool open, draining, ending;
     _Atomic uint64_t last_id, n_seeds_drawn;
+    _Atomic int64_t relaxed_logged_ns; // when keywords that were relaxed were logged last
 };
 
 #endif

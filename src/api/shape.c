@@ -95,18 +95,11 @@ static int read_shown(api_reading *r) {
 }
 
 static int refuse_fields(const api_reading *r) {
-    static const char structured[] = "structured output is not available in this version";
     static const struct {
         const char *name;
         int status;
         const char *reason;
     } fields[] = {
-        {"structured_outputs", 501, structured},
-        {"guided_json", 501, structured},
-        {"guided_regex", 501, structured},
-        {"guided_choice", 501, structured},
-        {"guided_grammar", 501, structured},
-        {"structural_tag", 501, structured},
         {"logits_processors", 400, "code of clients is not run"},
         {"kv_transfer_params", 501, "is not available in this version"},
         {"logprob_token_ids", 501, "is not available in this version"},
@@ -132,67 +125,13 @@ static int refuse_fields(const api_reading *r) {
     return 0;
 }
 
-static int read_response_format(const api_reading *r) {
-    api_object format, schema;
-    const char *type = NULL;
-    size_t len;
-    int rc;
-    if ((rc = api_field_object(&r->body, "response_format", &format)) || !format.json)
-        return rc;
-    if ((rc = api_field_string(&format, "type", &type, &len)))
-        return rc;
-    if (!type)
-        return api_field_fail(&format, 400, "type", "is missing");
-    if (strcmp(type, "text") == 0)
-        return 0;
-    if (strcmp(type, "json_schema") == 0) {
-        if ((rc = api_field_object(&format, "json_schema", &schema)))
-            return rc;
-        if (!schema.json)
-            return api_field_fail(&format, 400, "json_schema", "is missing");
-        if (!api_field_get(&schema, "schema"))
-            return api_field_fail(&schema, 400, "schema", "is missing");
-    } else if (strcmp(type, "json_object") != 0 && strcmp(type, "structural_tag") != 0) {
-        return api_field_fail(&format, 400, "type",
-                              "must be text, json_object, json_schema or structural_tag");
-    }
-    return api_field_fail(&r->body, 501, "response_format",
-                          "structured output is not available in this version");
-}
-
-static int read_effort(const api_reading *r) {
-    static const char *const words[] = {"minimal", "low", "medium", "high", "xhigh", "max"};
-    const char *effort = NULL;
-    size_t len;
-    int rc = api_field_string(&r->body, "reasoning_effort", &effort, &len);
-    if (rc || !effort)
-        return rc;
-    if (strcmp(effort, "none") == 0)
-        return api_field_fail(&r->body, 400, "reasoning_effort",
-                              "this model always thinks; \"none\" is not supported");
-    // The model knows no degrees of effort: all of them ask for what it does anyway.
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (strcmp(effort, words[i]) == 0)
-            return 0;
-    return api_field_fail(&r->body, 400, "reasoning_effort",
-                          "must be none, minimal, low, medium, high, xhigh or max");
-}
-
 static int read_chat_only(api_reading *r) {
-    bool echo = false, ignored;
-    int64_t budget = -1;
+    bool echo = false;
     int rc;
     if ((rc = api_field_bool(&r->body, "echo", &echo)) ||
-        (rc = api_field_bool(&r->body, "include_reasoning", &r->call->include_reasoning)) ||
-        (rc = api_field_bool(&r->body, "parallel_tool_calls", &ignored)) ||
-        (rc = api_field_int(&r->body, "thinking_token_budget", -1, INT64_MAX, &budget)))
+        (rc = api_field_bool(&r->body, "include_reasoning", &r->call->include_reasoning)))
         return rc;
-    if (echo)
-        return api_field_fail(&r->body, 501, "echo", "is not available for chats");
-    if (budget >= 0)
-        return api_field_fail(&r->body, 501, "thinking_token_budget",
-                              "is not available in this version");
-    return read_effort(r);
+    return echo ? api_field_fail(&r->body, 501, "echo", "is not available for chats") : 0;
 }
 
 static int read_completion_only(api_reading *r) {
@@ -213,7 +152,7 @@ int api_shape_read(api_reading *r) {
     int64_t priority = 0;
     int rc = r->call->kind == API_CHAT ? read_chat_only(r) : read_completion_only(r);
     if (rc || (rc = refuse_fields(r)) || (rc = read_stream(r)) || (rc = read_shown(r)) ||
-        (rc = read_logprobs(r)) || (rc = read_response_format(r)) ||
+        (rc = read_logprobs(r)) ||
         (rc = api_field_int(&r->body, "priority", INT64_MIN, INT64_MAX, &priority)))
         return rc;
     if (priority != 0)

@@ -128,6 +128,8 @@ static void make_own(api_metrics *a, base_metrics *registry) {
     a->tokens_computed = counter(&m, "abruzzi_tokens_computed_total", "Token rows computed.");
     a->nan_guard =
         counter(&m, "abruzzi_nan_guard_total", "Requests ended for logits that are not finite.");
+    a->relaxed = counter(&m, "abruzzi_schema_keywords_relaxed_total",
+                         "Keywords in the schemas of tools that calls were not held to.");
     a->connections = gauge(&m, "abruzzi_open_connections", "Open connections.");
     a->rank_up = base_metrics_add(registry, BASE_GAUGE, "abruzzi_rank_up", "rank=\"0\"",
                                   "1 while the rank makes progress.");

@@ -56,6 +56,18 @@ static int read_prompt(const api_options *o, const api_object *body, base_ids *i
     return 0;
 }
 
+static int read_chat(const api_options *o, const api_object *body, base_ids *ids, base_str *text) {
+    api_tools tools = {0};
+    api_thinking thinking;
+    int rc;
+    if ((rc = api_chat_check(o, body->error)) == 0 &&
+        (rc = api_thinking_read(body, &thinking)) == 0 &&
+        (rc = api_tools_read(o, body, &tools)) == 0)
+        rc = api_chat_read(o, body, &tools, &thinking, SIZE_MAX, ids, text, NULL);
+    api_tools_free(&tools);
+    return rc;
+}
+
 static int tokenize(const api_options *o, const api_object *body, base_str *reply) {
     bool strings = false, ignored, chat = api_field_get(body, "messages") != NULL;
     base_ids ids = {0};
@@ -67,11 +79,7 @@ static int tokenize(const api_options *o, const api_object *body, base_str *repl
         return rc;
     if (chat && api_field_get(body, "prompt"))
         return api_field_fail(body, 400, "prompt", "cannot be given together with messages");
-    rc = chat ? api_tools_refuse(body) : read_prompt(o, body, &ids, &text);
-    if (chat && rc == 0)
-        rc = api_chat_check(o, body->error);
-    if (chat && rc == 0)
-        rc = api_chat_read(o, body, SIZE_MAX, &ids, &text);
+    rc = chat ? read_chat(o, body, &ids, &text) : read_prompt(o, body, &ids, &text);
     if (rc == 0)
         print_reply(o, &ids, &text, strings, reply);
     base_ids_free(&ids);

@@ -146,6 +146,9 @@ static void find_flags(serve *s) {
     a->has_seed = cli_given(o, "seed");
     a->seed = (uint64_t)cli_int(o, "seed");
     a->reasoning_parser = is_kimi(o, "reasoning-parser");
+    a->tool_parser = is_kimi(o, "tool-call-parser");
+    a->enforce_tools = cli_bool(o, "enforce-tool-calls");
+    a->exclude_tools = cli_bool(o, "exclude-tools-when-tool-choice-none");
     a->prompt_tokens_details = cli_bool(o, "enable-prompt-tokens-details");
     a->force_include_usage = cli_bool(o, "enable-force-include-usage");
     a->tokenizer_info = cli_bool(o, "enable-tokenizer-info-endpoint");

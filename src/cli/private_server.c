@@ -35,7 +35,7 @@ static void find_options(cli_private_server *s) {
     a->served_names = &s->name;
     a->n_served_names = 1;
     a->root = s->name;
-    a->reasoning_parser = true;
+    a->reasoning_parser = a->tool_parser = a->enforce_tools = true;
     a->stall_s = 60;
     a->stats_interval_s = 10;
     a->http = (http_options){.uds = s->socket, .n_threads = 1};

@@ -20,6 +20,7 @@ typedef struct bench {
     size_t stop_lens[4];
     int32_t stop_ids[4];
     api_call call;
+    chat_calls *calls;
     fixture_script script;
     base_str out;
     int aborts;
@@ -40,6 +41,8 @@ static inline int open_bench(void **state) {
 
 static inline void reset(void) {
     fixture_script_cut(&b.script, 0);
+    chat_calls_free(b.calls);
+    b.calls = NULL;
     for (int i = 0; i < 4; i++) {
         base_ids_free(&b.prompts[i].ids);
         base_str_free(&b.prompts[i].text);
@@ -75,6 +78,19 @@ static inline void set_up(api_kind kind) {
     b.call.params.stop_ids = b.stop_ids;
     token_encode(b.vocab, "Q:", 2, TOKEN_PLAIN, &b.prompts[0].ids);
     base_str_adds(&b.prompts[0].text, "Q:");
+}
+
+// Tools f and g are declared, and the conversation has `n_before` calls already.
+static inline void set_tools(int n_before) {
+    const chat_slice names[] = {fixture_slice("f"), fixture_slice("g")};
+    chat_tool_call before[4];
+    chat_message message = {.role = fixture_slice("assistant"), .tool_calls = before};
+    const chat_conversation conversation = {.messages = &message, .n_messages = 1};
+    for (; message.n_tool_calls < n_before; message.n_tool_calls++)
+        before[message.n_tool_calls] =
+            (chat_tool_call){fixture_slice("x"), names[0], fixture_slice("{}")};
+    b.calls = chat_calls_create(&conversation, names, 2);
+    b.call.calls = b.calls;
 }
 
 static inline void set_second_prompt(void) {
@@ -117,6 +133,15 @@ static inline engine_event *finish(int prompt, int choice, engine_finish how) {
     if (how == ENGINE_FINISH_ERROR)
         e->error = "the model is \"tired\"";
     return e;
+}
+
+// Text in which control tokens stand by their names.
+static inline void sample_text(int prompt, int choice, const char *text) {
+    base_ids ids = {0};
+    token_encode(b.vocab, text, strlen(text), TOKEN_ALLOW_SPECIAL, &ids);
+    for (size_t i = 0; i < ids.len; i++)
+        sample_id(prompt, choice, ids.data[i]);
+    base_ids_free(&ids);
 }
 
 static inline void end_with_eos(int prompt, int choice) {
@@ -172,9 +197,18 @@ static inline void expect_same(void) {
 // Exact texts
 
 // Goldens are written with ' for ", and without what begins every chunk. A chunk is a line.
+static inline void drop_text(base_str *from, const char *text) {
+    char *at = from->data ? strstr(from->data, text) : NULL;
+    if (at)
+        memmove(at, at + strlen(text), strlen(at + strlen(text)) + 1);
+}
+
+// Without the timings, which are 0 unless a test says otherwise.
 static inline void expect_text(const char *actual, const char *expected, const char *head) {
     base_str plain = {0}, text = {0};
     base_str_adds(&plain, actual);
+    drop_text(&plain, ",\"metrics\":{\"queued_ms\":0.000,\"prefill_ms\":0.000,"
+                      "\"decode_ms\":0.000,\"time_to_first_token_ms\":0.000}");
     for (const char *p = plain.data, *at; *p; p = at) {
         at = strstr(p, head);
         base_str_add(&text, p, at ? (size_t)(at - p) : strlen(p));

@@ -23,6 +23,9 @@ static inline void api_fixture_make(api_fixture *f) {
     f->options = (api_options){
         .vocab = f->vocab,
         .chat = f->chat,
+        .reasoning_parser = true,
+        .tool_parser = true,
+        .enforce_tools = true,
         .served_names = fixture_names,
         .n_served_names = 2,
         .defaults = {.temperature = 1, .top_p = 1, .repetition = 1},
