@@ -221,6 +221,53 @@ static void test_continue_final_message(void **state) {
     base_ids_free(&ids);
 }
 
+// A final turn that has nothing but a thought is still thinking, and the calls before it go on.
+static void test_continue_a_thought(void **state) {
+    (void)state;
+    chat_slice hi = text("hi"), empty = text("");
+    chat_tool_call call = {text("x"), text("f"), text("{}")};
+    chat_message turns[] = {say("user", &hi), say("assistant", NULL), say("assistant", NULL)};
+    turns[1].reasoning = text("first");
+    turns[1].tool_calls = &call;
+    turns[1].n_tool_calls = 1;
+    turns[2].reasoning = text("then");
+    turns[2].name = text("kimi");
+    chat_conversation c = {.messages = turns, .n_messages = 3, .continue_final_message = true};
+#define CALL                                                                                       \
+    "</think><|tool_calls_section_begin|><|tool_call_begin|>functions.f:0"                         \
+    "<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>"
+    check_prompt(&c, DEFAULT_SYSTEM "<|im_user|>user<|im_middle|>hi<|im_end|>" GENERATE
+                                    "<think>first" CALL "<|im_end|>"
+                                    "<|im_assistant|>kimi<|im_middle|><think>then");
+    // With a content, if an empty one, the thought is over, and the turn is the last answer.
+    turns[2].parts = &empty;
+    turns[2].n_parts = 1;
+    check_prompt(&c, DEFAULT_SYSTEM "<|im_user|>user<|im_middle|>hi<|im_end|>" GENERATE
+                                    "<think>" CALL "<|im_end|>"
+                                    "<|im_assistant|>kimi<|im_middle|><think></think>");
+    // Behind calls there is no going back into the thought.
+    c.n_messages = 2;
+    check_prompt(&c, DEFAULT_SYSTEM "<|im_user|>user<|im_middle|>hi<|im_end|>" GENERATE
+                                    "<think>first" CALL);
+#undef CALL
+}
+
+static void test_no_thinking(void **state) {
+    (void)state;
+    chat_slice hi = text("hi");
+    chat_message turns[] = {say("user", &hi), say("assistant", &hi)};
+    chat_conversation c = {
+        .messages = turns, .n_messages = 1, .add_generation_prompt = true, .no_thinking = true};
+    check_prompt(&c, DEFAULT_SYSTEM "<|im_user|>user<|im_middle|>hi<|im_end|>" GENERATE
+                                    "<think></think>");
+    c.add_generation_prompt = false;
+    check_prompt(&c, DEFAULT_SYSTEM "<|im_user|>user<|im_middle|>hi<|im_end|>");
+    c.n_messages = 2;
+    c.continue_final_message = true;
+    check_prompt(&c, DEFAULT_SYSTEM "<|im_user|>user<|im_middle|>hi<|im_end|>" GENERATE
+                                    "<think></think>hi");
+}
+
 // Appends to what there is, and gives the same ids when nobody wants the text.
 static void test_appends(void **state) {
     (void)state;
@@ -378,6 +425,8 @@ int main(void) {
         cmocka_unit_test(test_plain_conversations),
         cmocka_unit_test(test_tool_calls_and_reasoning),
         cmocka_unit_test(test_continue_final_message),
+        cmocka_unit_test(test_continue_a_thought),
+        cmocka_unit_test(test_no_thinking),
         cmocka_unit_test(test_appends),
         cmocka_unit_test(test_no_text_becomes_a_control_token),
         cmocka_unit_test(test_no_joint_becomes_a_control_token),

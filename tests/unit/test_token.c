@@ -325,6 +325,43 @@ static void control_token_across_a_cut(void **state) {
     base_ids_free(&ids);
 }
 
+// A text given in parts with its control tokens has the ids that the whole has with the names
+// spelled, unless a cut falls inside a name: that control token stays.
+static void control_tokens_between_parts(void **state) {
+    (void)state;
+    int32_t end = token_control_id(small, "<|im_end|>"), think = token_control_id(small, "<think>");
+    for (size_t first = 24960; first <= 25010; first++)
+        for (int spaces = 0; spaces < 2; spaces++) {
+            base_str text = {0};
+            base_ids parts = {0}, whole = {0};
+            token_encoder encoder = {0};
+            char filler[26000];
+            memset(filler, spaces ? ' ' : 'a', sizeof filler);
+            token_encode_text(&encoder, small, filler, first, &parts);
+            token_encode_control(&encoder, small, end, &parts);
+            token_encode_text(&encoder, small, "", 0, &parts);
+            token_encode_control(&encoder, small, think, &parts);
+            token_encode_text(&encoder, small, filler, sizeof filler, &parts);
+            base_str_add(&text, filler, first);
+            base_str_adds(&text, "<|im_end|><think>");
+            base_str_add(&text, filler, sizeof filler);
+            token_encode(small, text.data, text.len, TOKEN_ALLOW_SPECIAL, &whole);
+            // The names are at [first, first + 10) and [first + 10, first + 17).
+            bool cut = !spaces && ((first < 25000 && first + 10 > 25000) ||
+                                   (first + 10 < 25000 && first + 17 > 25000));
+            bool same = parts.len == whole.len &&
+                        memcmp(parts.data, whole.data, parts.len * sizeof *parts.data) == 0;
+            assert_int_equal(same, !cut);
+            int controls = 0;
+            for (size_t i = 0; i < parts.len; i++)
+                controls += token_is_control(small, parts.data[i]);
+            assert_int_equal(controls, 2);
+            base_ids_free(&parts);
+            base_ids_free(&whole);
+            base_str_free(&text);
+        }
+}
+
 // Any bytes come back, whatever the flags.
 static void any_bytes(void **state) {
     (void)state;
@@ -356,10 +393,15 @@ static void any_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_vectors), cmocka_unit_test(long_runs),
-        cmocka_unit_test(real_vocabulary),   cmocka_unit_test(every_id),
-        cmocka_unit_test(merging),           cmocka_unit_test(merging_untrained),
-        cmocka_unit_test(control_tokens),    cmocka_unit_test(control_token_across_a_cut),
+        cmocka_unit_test(published_vectors),
+        cmocka_unit_test(long_runs),
+        cmocka_unit_test(real_vocabulary),
+        cmocka_unit_test(every_id),
+        cmocka_unit_test(merging),
+        cmocka_unit_test(merging_untrained),
+        cmocka_unit_test(control_tokens),
+        cmocka_unit_test(control_token_across_a_cut),
+        cmocka_unit_test(control_tokens_between_parts),
         cmocka_unit_test(any_bytes),
     };
     return cmocka_run_group_tests(tests, load, release);
