@@ -8,6 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static token_vocab *vocab;
 static chat_format *format;
+static chat_calls *calls; // of a chat with tools
 static fixture_script script;
 
 typedef struct input {
@@ -34,6 +35,10 @@ static void set_up(api_options *options, api_call *call, input *in) {
     call->tokens_as_ids = wishes & 128;
     call->params.ignore_eos = wishes & 256;
     call->echo = wishes & 512 && call->kind == API_COMPLETION;
+    if (wishes & 1024 && call->kind == API_CHAT)
+        call->calls = calls;
+    call->one_call = wishes & 2048;
+    call->named_tool = wishes & 4096;
     call->params.n = 1 + (int)(counts & 3);
     call->n_prompts = call->kind == API_COMPLETION ? 1 + (int)(counts >> 2 & 1) : 1;
     call->params.n_logprobs = call->logprobs ? (int)(counts >> 3 & 7) : -1;
@@ -121,6 +126,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!vocab) {
         vocab = fixture_chat_vocab(NULL);
         format = fixture_chat_format(vocab);
+        const chat_slice names[] = {fixture_slice("f"), fixture_slice("a-b")};
+        calls = chat_calls_create(&(chat_conversation){0}, names, 2);
     }
     api_options options;
     api_call call;

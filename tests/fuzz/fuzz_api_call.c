@@ -20,7 +20,7 @@ static void check_utf8(const char *text, size_t len) {
 }
 
 static void check_error(const api_error *e, int rc) {
-    require(rc == e->status && (rc == 400 || rc == 404 || rc == 501));
+    require(rc == e->status && (rc == 400 || rc == 404 || rc == 501 || rc == 503));
     require(e->message[0] && e->type[0]);
     check_utf8(e->message, strlen(e->message));
     check_utf8(e->param, strlen(e->param));
@@ -45,6 +45,8 @@ static void parse(const api_options *o, api_kind kind, const char *body, size_t 
     require(c->n_prompts >= 1 && c->n_prompts * c->params.n <= FIXTURE_CAPACITY);
     require(c->logprobs == (c->params.n_logprobs >= 0));
     require(c->prompt_logprobs == (c->params.n_prompt_logprobs >= 0));
+    require(c->params.grammar == c->grammar && (!c->grammar || o->grammar));
+    require(c->kind == API_CHAT || (!c->calls && !c->one_call && !c->named_tool));
     require(!c->discard_output || (c->echo && c->params.max_tokens == 1));
     for (int i = 0; i < c->n_stops; i++)
         require(c->stop_lens[i] > 0 && strlen(c->stops[i]) == c->stop_lens[i]);
@@ -80,6 +82,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         open.allow_special = open.log_requests = open.force_include_usage = true;
         open.max_logprobs = -1;
         open.defaults.max_tokens = 7;
+        open.exclude_tools = true;
+        open.reasoning_parser = open.tool_parser = open.enforce_tools = false;
     }
     for (api_kind kind = API_COMPLETION; kind <= API_CHAT; kind++) {
         parse(&fixture.options, kind, body, size);
