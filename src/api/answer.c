@@ -1,6 +1,7 @@
 // The order of things in an answer: which event becomes which chunk, when choices end, and when the
 // engine need not go on.
 #include "api/reply.h"
+#include "api/responses.h"
 
 static void init_source(api_source *s, const api_prompt *prompt) {
     s->tokens.at = base_calloc(prompt->ids.len + 1, sizeof *s->tokens.at);
@@ -19,6 +20,11 @@ static const api_form *const chats[] = {
                                      .add = api_chunk_add_chat,
                                      .end = api_chunk_end,
                                      .body = api_body_chat},
+    [API_RESPONSES] = &(const api_form){.begin = api_responses_begin,
+                                        .add = api_responses_add,
+                                        .end = api_responses_end,
+                                        .body = api_responses_body,
+                                        .free = api_responses_free},
 };
 
 api_answer *api_answer_create(const api_options *o, const api_call *call) {

@@ -1,5 +1,6 @@
 // The body of a completion or a chat -> an api_call.
 #include "api/read.h"
+#include "api/responses.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -122,5 +123,6 @@ void api_call_free(api_call *c) {
     base_free(c->bad_word_lens);
     chat_calls_free(c->calls);
     base_str_free(&c->relaxed);
+    api_responses_turn_free(c->turn);
     base_free(c);
 }

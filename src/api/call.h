@@ -48,6 +48,8 @@ typedef struct api_call {
     grammar *grammar;  // params.grammar, owned; NULL: nothing is constrained
     base_str relaxed;  // keywords of tools' schemas that it does not hold to, "FIELD: keyword, ..."
 
+    struct api_responses_turn *turn; // of API_RESPONSES, owned
+
     base_ids lists; // all id lists of params, one after the other
     float *bias_values;
     const int32_t **bad_words;

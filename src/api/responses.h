@@ -3,8 +3,7 @@
 #ifndef API_RESPONSES_H
 #define API_RESPONSES_H
 
-#include "api/api.h"
-#include "api/error.h"
+#include "api/answer.h"
 #include <jansson.h>
 
 // What a reply says of its own request, and what is remembered of it.
@@ -34,5 +33,16 @@ int api_responses_translate(api_responses_store *store, const api_options *o, co
                             json_t **chat, api_responses_turn **turn, api_error *error);
 // Renames the field that an error about the chat body names to what it is called here.
 void api_responses_rename(api_error *error);
+
+// As api_call_parse.
+int api_responses_parse(api_call **out, const api_options *o, const char *body, size_t len,
+                        const char *request_id, api_error *error);
+
+// The form of its replies (reply.h).
+void api_responses_begin(api_answer *a, int prompt, base_str *out);
+void api_responses_add(api_answer *a, int index, base_str *out);
+void api_responses_end(api_answer *a, base_str *out);
+void api_responses_body(api_answer *a, base_str *out);
+void api_responses_free(api_answer *a);
 
 #endif

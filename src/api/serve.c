@@ -6,6 +6,7 @@
 // or when the client is gone: then what the engine still works on is aborted.
 #include "api/server.h"
 
+#include "api/responses.h"
 #include "api/tokenize.h"
 #include <stdio.h>
 #include <string.h>
@@ -102,6 +103,10 @@ void api_job_perform(api_job *job) {
     case API_WORK_CHAT:
         api_call_parse(&job->call, job->what == API_WORK_CHAT ? API_CHAT : API_COMPLETION,
                        job->options, job->text, job->len, job->request_id, &job->error);
+        break;
+    case API_WORK_RESPONSES:
+        api_responses_parse(&job->call, job->options, job->text, job->len, job->request_id,
+                            &job->error);
         break;
     case API_WORK_TOKENIZE:
         api_tokenize(job->options, job->text, job->len, &job->reply, &job->error);

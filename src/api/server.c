@@ -1,14 +1,17 @@
 // Starting and stopping a server.
 #include "api/server.h"
 
+#include "api/responses.h"
+
 #include <string.h>
 
 enum {
     N_WORKERS = 2,
-    MAX_JOBS = 64,   // bodies waiting for a worker,
-    MAX_BODIES = 4,  // and this many of the largest size
-    END_MS = 1000,   // for telling those who wait that the server stops
-    FLUSH_MS = 2000, // for writing out what has been answered
+    MAX_JOBS = 64,             // bodies waiting for a worker,
+    MAX_BODIES = 4,            // and this many of the largest size
+    END_MS = 1000,             // for telling those who wait that the server stops
+    FLUSH_MS = 2000,           // for writing out what has been answered
+    MAX_REMEMBERED = 64 << 20, // bytes of conversations that previous_response_id can name
 };
 
 static http_options with_handler(api_server *s) {
@@ -48,6 +51,7 @@ static int start_threads(api_server *s, base_err *err) {
 int api_server_start(api_server **out, const api_options *options, engine *e, base_err *err) {
     api_server *s = base_calloc(1, sizeof *s);
     s->options = *options;
+    s->options.responses = api_responses_store_create(MAX_REMEMBERED);
     s->created_s = base_wall_s();
     s->keys = api_keys_create(options->keys, options->n_keys);
     pthread_mutex_init(&s->gate, NULL);
@@ -114,5 +118,6 @@ void api_server_stop(api_server *s) {
     pthread_mutex_destroy(&s->gate);
     base_str_free(&s->models);
     base_str_free(&s->tokenizer_info);
+    api_responses_store_free(s->options.responses);
     base_free(s);
 }

@@ -9,6 +9,7 @@
 typedef enum {
     API_WORK_COMPLETION,
     API_WORK_CHAT,
+    API_WORK_RESPONSES,
     API_WORK_TOKENIZE,
     API_WORK_DETOKENIZE
 } api_work;

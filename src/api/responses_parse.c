@@ -1,0 +1,95 @@
+// A request of /v1/responses -> an api_call, by way of the chat that means the same.
+#include "api/responses.h"
+
+#include "api/read.h"
+#include <stdio.h>
+#include <string.h>
+
+// What a chat calls a field -> what it is called here. "[]" stands for any index.
+static const struct {
+    const char *chat, *here;
+} names[] = {
+    {"max_completion_tokens", "max_output_tokens"},
+    {"messages", "input"},
+    {"reasoning_effort", "reasoning.effort"},
+    {"response_format.json_schema", "text.format"},
+    {"response_format", "text.format"},
+    {"tool_choice.function", "tool_choice"},
+    {"tools[].function", "tools[]"},
+};
+
+// How much of `path` the name covers, whole components only; 0: it does not. The index that stands
+// for "[]" is written to `index`, with its brackets.
+static size_t covers(const char *name, const char *path, char index[16]) {
+    const char *p = path;
+    index[0] = '\0';
+    for (; *name; name++) {
+        if (name[0] == '[' && p[0] == '[' && strchr(p, ']')) {
+            size_t len = (size_t)(strchr(p, ']') - p) + 1;
+            snprintf(index, 16, "%.*s", (int)len, p);
+            p += len;
+            name++;
+        } else if (*name == *p) {
+            p++;
+        } else {
+            return 0;
+        }
+    }
+    return *p == '\0' || *p == '.' || *p == '[' ? (size_t)(p - path) : 0;
+}
+
+static void write_name(const char *here, const char *index, const char *rest, char *out,
+                       size_t size) {
+    const char *brackets = strstr(here, "[]");
+    if (brackets)
+        snprintf(out, size, "%.*s%s%s%s", (int)(brackets - here), here, index, brackets + 2, rest);
+    else
+        snprintf(out, size, "%s%s", here, rest);
+}
+
+void api_responses_rename(api_error *error) {
+    char index[16], param[sizeof error->param], message[sizeof error->message];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t len = covers(names[i].chat, error->param, index), old = strlen(error->param);
+        if (len == 0)
+            continue;
+        write_name(names[i].here, index, error->param + len, param, sizeof param);
+        if (strncmp(error->message, error->param, old) == 0) { // as api_field_fail begins
+            snprintf(message, sizeof message, "%s%s", param, error->message + old);
+            memcpy(error->message, message, sizeof message);
+        }
+        memcpy(error->param, param, sizeof param);
+        return;
+    }
+}
+
+static int parse(api_call **out, const api_options *o, const json_t *body, const char *request_id,
+                 api_error *error) {
+    json_t *chat;
+    api_responses_turn *turn;
+    int rc = api_responses_translate(o->responses, o, body, &chat, &turn, error);
+    if (rc)
+        return rc;
+    rc = api_call_parse_json(out, API_CHAT, API_RESPONSES, o, chat, request_id, error);
+    json_decref(chat);
+    if (rc) {
+        api_responses_rename(error);
+        api_responses_turn_free(turn);
+        return rc;
+    }
+    (*out)->turn = turn;
+    return 0;
+}
+
+int api_responses_parse(api_call **out, const api_options *o, const char *body, size_t len,
+                        const char *request_id, api_error *error) {
+    json_t *json;
+    *out = NULL;
+    *error = (api_error){0};
+    int rc = api_body_parse(&json, body, len, error);
+    if (rc)
+        return rc;
+    rc = parse(out, o, json, request_id, error);
+    json_decref(json);
+    return rc;
+}
