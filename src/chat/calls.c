@@ -1,7 +1,6 @@
 // The ids a client has seen and the tools it declared, each list sorted to be searched: clients
 // choose ids and names, so nothing here may depend on how they are distributed.
 #include "chat/calls.h"
-#include "base/json.h"
 #include "chat/history.h"
 #include <limits.h>
 #include <stdlib.h>

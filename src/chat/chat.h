@@ -44,12 +44,15 @@ typedef struct chat_conversation {
     int n_messages;
     chat_slice tools; // the JSON text to declare, as chat_tools_print gives it; absent: none
     bool add_generation_prompt;
-    bool continue_final_message; // the last message is left open; not with the one above
+    // The last message is left open; not with the one above. An assistant's that has a thought, but
+    // neither parts nor calls, is left in the thought.
+    bool continue_final_message;
     bool no_thinking; // the turn to be generated begins with an empty thought, already ended
 } chat_conversation;
 
 // Appends the list of tools of a request as the model reads it: compact JSON, keys sorted at every
-// depth, everything that JSON allows unescaped left so. Numbers as Python's json prints them.
+// depth, everything that JSON allows unescaped left so. Numbers as Python's json prints them (but
+// integers beyond 64 bits, which base_json_parse has made reals).
 void chat_tools_print(const json_t *tools, base_str *out);
 
 enum { CHAT_ALLOW_SPECIAL = 1 }; // control tokens spelled in texts are honoured
@@ -60,7 +63,7 @@ enum { CHAT_ALLOW_SPECIAL = 1 }; // control tokens spelled in texts are honoured
 // The model was trained on ids functions.NAME:IDX, IDX counting the conversation's calls from 0,
 // and falls silent over others: whatever ids the clients' calls have, the model is shown those, and
 // in a tool's result the one of the latest call before it that the client knows by that id (an id
-// no call has is shown as it is).
+// no call has is shown as it is; calls of one turn that share an id are answered in order).
 int chat_render(const chat_format *f, const chat_conversation *c, unsigned flags, base_ids *ids,
                 base_str *text, base_err *err);
 

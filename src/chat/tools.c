@@ -1,6 +1,5 @@
 // A request's list of tools as the model reads it: as the model's own Python prints them for its
 // template, json.dumps(tools, separators=(",", ":"), ensure_ascii=False) once the keys are sorted.
-#include "base/json.h"
 #include "chat/chat.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 // Tools and their calls in prompts: how tools are declared, under which ids the model sees calls
 // and results, and what the output will ask of them. tests/reference/test_chat_template.py compares
 // with Python and Jinja.
-#include "base/json.h"
 #include "chat/calls.h"
 #include "chat_fixture.h"
 #include <limits.h>
