@@ -41,8 +41,8 @@ typedef struct grammar_node {
             int n, n_required;
             int32_t additional;       // node of any other property; GRAMMAR_NO_NODE: there is none
             const grammar_dfa *names; // of other properties' keys, as spelled between the quotes;
-                                      // NULL: any. There are more of them, beside `properties`,
-                                      // than `min` asks for; a few are made `properties`
+                                      // NULL: any. There are enough of them, beside
+                                      // `properties`, for `min`
             int64_t min, max;         // number of properties; max < 0: no limit, else >= n_required
         } object;
         struct {
@@ -69,6 +69,7 @@ typedef struct grammar_program {
 } grammar_program;
 
 void grammar_program_free(grammar_program *p); // NULL is fine
+void grammar_node_free(grammar_node *node);    // what it owns
 
 typedef struct grammar_schema_options {
     bool strict; // what is not understood is an error, else it is relaxed
