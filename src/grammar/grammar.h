@@ -100,7 +100,8 @@ typedef struct grammar grammar;
 // appended to `relaxed` as "FIELD: keyword" with ", " between them, unless it is NULL. Errors are
 // BASE_ERR_USAGE, "FIELD: reason": not a schema, an unsupported keyword, no finite instance, a
 // cyclic $ref without progress, or too large; time and memory are bounded (a tenth of a second at
-// worst).
+// worst for a schema, half a second for a list of tools). BASE_ERR_RESOURCE when memory is out, or
+// too much of it is held by constraints in use.
 int grammar_compile(grammar **out, grammar_vocab *v, const grammar_spec *spec, base_str *relaxed,
                     base_err *err);
 grammar *grammar_ref(grammar *g); // NULL is fine
