@@ -217,14 +217,32 @@ int32_t grammar_search_state(grammar_search *s, uint64_t key) {
     return state;
 }
 
+// Fewer columns before minimising, whose time grows with the table.
+static void drop_columns(grammar_draft *d, uint8_t symbols[256]) {
+    int classes[256], columns[256], n = merge_columns(d, classes, columns);
+    size_t width = (size_t)d->n_symbols;
+    for (size_t s = 0; s < (size_t)d->n_states; s++)
+        for (int c = 0; c < n; c++) // to the left, where all has been read
+            d->next[s * (size_t)n + (size_t)c] = d->next[s * width + (size_t)columns[c]];
+    for (int b = 0; b < 256; b++)
+        symbols[b] = (uint8_t)classes[symbols[b]];
+    d->n_symbols = n;
+}
+
 int grammar_search_finish(grammar_dfa **out, grammar_search *s, const uint8_t symbols[256],
                           base_err *err) {
     *out = NULL;
     base_free(s->keys);
     base_free(s->slots);
-    int rc = s->full ? grammar_draft_too_large(err) : grammar_draft_minimise(&s->draft, err);
+    uint8_t merged[256];
+    memcpy(merged, symbols, sizeof merged);
+    int rc = s->full ? grammar_draft_too_large(err) : 0;
+    if (rc == 0) {
+        drop_columns(&s->draft, merged);
+        rc = grammar_draft_minimise(&s->draft, err);
+    }
     if (rc == 0)
-        return grammar_draft_finish(out, &s->draft, symbols, err);
+        return grammar_draft_finish(out, &s->draft, merged, err);
     grammar_draft_free(&s->draft);
     return rc;
 }

@@ -24,7 +24,7 @@ static void transitions_free(transitions *t) {
 
 static int transitions_list(transitions *t, const grammar_draft *d, base_err *err) {
     size_t width = (size_t)d->n_symbols, n = (size_t)d->n_states * width, count = 0;
-    *t = (transitions){0};
+    *t = (transitions){0}; // so that it can be freed, whatever comes
     for (size_t i = 0; i < n; i++)
         count += d->next[i] != GRAMMAR_DEAD;
     if (count > MAX_TRANSITIONS)
@@ -94,24 +94,20 @@ static void walk_backward(const grammar_draft *d, const transitions *t, uint8_t 
     }
 }
 
-// Keeps what is on a way from the start to an accepting state, in the same order.
-static int trim(grammar_draft *d, base_err *err) {
-    transitions t;
-    int rc = transitions_list(&t, d, err);
-    if (rc != 0)
-        return rc;
+// Keeps what is on a way from the start to an accepting state, in the same order. `t` has the
+// transitions of `d`, before and after.
+static int trim(grammar_draft *d, transitions *t, base_err *err) {
     size_t n = (size_t)d->n_states, width = (size_t)d->n_symbols;
     uint8_t *seen = base_calloc(n, 1);
     int32_t *names = base_alloc(n * sizeof *names); // at first a stack
     walk_forward(d, seen, names);
-    walk_backward(d, &t, seen, names);
-    transitions_free(&t);
+    walk_backward(d, t, seen, names);
     int kept = 0;
     for (size_t s = 0; s < n; s++)
         names[s] = seen[s] == (FROM_START | TO_ACCEPTING) ? kept++ : GRAMMAR_DEAD;
     if (names[0] == GRAMMAR_DEAD)
         kept = 0;
-    for (size_t s = 0; s < n && kept > 0; s++) {
+    for (size_t s = 0; s < n && kept > 0 && kept < d->n_states; s++) {
         if (names[s] == GRAMMAR_DEAD)
             continue;
         int32_t *row = d->next + (size_t)names[s] * width;
@@ -121,10 +117,13 @@ static int trim(grammar_draft *d, base_err *err) {
         }
         d->accepts[names[s]] = d->accepts[s];
     }
-    d->n_states = kept;
     base_free(names);
     base_free(seen);
-    return 0;
+    if (kept == d->n_states)
+        return 0;
+    d->n_states = kept;
+    transitions_free(t);
+    return transitions_list(t, d, err);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -276,13 +275,14 @@ static void merge(grammar_draft *d, const partition *p) {
 int grammar_draft_minimise(grammar_draft *d, base_err *err) {
     if (d->n_states == 0)
         return 0;
-    int rc = trim(d, err);
-    if (rc != 0 || d->n_states == 0)
-        return rc;
     transitions t;
-    rc = transitions_list(&t, d, err);
-    if (rc != 0)
+    int rc = transitions_list(&t, d, err);
+    if (rc == 0)
+        rc = trim(d, &t, err);
+    if (rc != 0 || d->n_states == 0) {
+        transitions_free(&t);
         return rc;
+    }
     partition states, cords;
     partition_make(&states, d->n_states);
     partition_make(&cords, t.n);

@@ -2,10 +2,9 @@
 // one whose states are the sets of those. Both the states and the work are bounded.
 #include "grammar/regex.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NFA_STATES = 65536, MAX_EMITS = 262144, MAX_WORK = 4000000, ANY_CLASS = -1 };
+enum { MAX_NFA_STATES = 65536, MAX_EMITS = 262144, MAX_WORK = 5000000, ANY_CLASS = -1 };
 
 typedef enum {
     TAKE,     // a character of `set`, then `a`
@@ -171,22 +170,29 @@ static void close_set(determiner *d, int n, bool at_start) {
     }
 }
 
-static int compare(const void *a, const void *b) {
-    const int32_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
+// Whatever the order, which depends on how a set was come by.
 static uint64_t hash_set(const int32_t *items, size_t n) {
     uint64_t hash = n;
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (uint64_t)items[i]) * 0x9e3779b97f4a7c15u + (hash >> 31);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t item = ((uint64_t)items[i] + 1) * 0x9e3779b97f4a7c15u;
+        hash += (item ^ item >> 29) * 0xbf58476d1ce4e5b9u;
+    }
     return hash ^ hash >> 32;
 }
 
-static bool is_set(const determiner *d, int32_t state, bool accepts) {
-    size_t begin = d->begins[state], n = d->begins[state + 1] - begin;
-    return n == (size_t)d->n_found && d->draft->accepts[state] == accepts &&
-           memcmp(d->items + begin, d->found, n * sizeof *d->items) == 0;
+// Whether a state stands for the set that was found: as large, and all its items were met. (The
+// state of "whatever comes" is alone though others were met.)
+static bool is_set(const determiner *d, int32_t state) {
+    const int32_t *items = d->items + d->begins[state];
+    size_t n = d->begins[state + 1] - d->begins[state];
+    if (n != (size_t)d->n_found || d->draft->accepts[state] != d->accepts)
+        return false;
+    if (n == 1)
+        return items[0] == d->found[0];
+    for (size_t i = 0; i < n; i++)
+        if (d->seen[items[i] * 2] != d->seen_now)
+            return false;
+    return true;
 }
 
 static size_t slot_of_hash(const determiner *d, uint64_t hash) {
@@ -233,11 +239,10 @@ static int32_t add_set(determiner *d) {
 static int32_t state_of_set(determiner *d) {
     if (d->n_found == 0 && !d->accepts)
         return GRAMMAR_DEAD;
-    qsort(d->found, (size_t)d->n_found, sizeof *d->found, compare);
     d->work += d->n_found;
     size_t slot = slot_of_hash(d, hash_set(d->found, (size_t)d->n_found));
     for (; d->slots[slot] != GRAMMAR_DEAD; slot = (slot + 1) & (d->n_slots - 1))
-        if (is_set(d, d->slots[slot], d->accepts))
+        if (is_set(d, d->slots[slot]))
             return d->slots[slot];
     int32_t state = add_set(d);
     if (state == GRAMMAR_DEAD) {
