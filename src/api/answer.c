@@ -1,5 +1,6 @@
 // The order of things in an answer: which event becomes which chunk, when choices end, and when the
 // engine need not go on.
+#include "api/anthropic.h"
 #include "api/reply.h"
 #include "api/responses.h"
 
@@ -20,6 +21,7 @@ static const api_form *const chats[] = {
                                      .add = api_chunk_add_chat,
                                      .end = api_chunk_end,
                                      .body = api_body_chat},
+    [API_ANTHROPIC] = &api_anthropic_form,
     [API_RESPONSES] = &(const api_form){.begin = api_responses_begin,
                                         .add = api_responses_add,
                                         .end = api_responses_end,

@@ -1,6 +1,8 @@
-// Replies: their common headers, errors as OpenAI objects, and the access log.
+// Replies: their common headers, errors as objects of the form that the path's clients know, and
+// the access log.
 #include "api/server.h"
 
+#include "api/anthropic.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -36,16 +38,25 @@ void api_request_id(const http_exchange *x, char id[API_ID_BYTES]) {
     id[2 * sizeof bits] = '\0';
 }
 
+static bool is_anthropic(const http_exchange *x) {
+    http_slice path = http_path(x);
+    return api_anthropic_is_path(path.at, path.len);
+}
+
 static void add_id_header(const api_server *s, const http_exchange *x, const char *id,
                           base_str *headers) {
     char own[API_ID_BYTES];
-    if (!s->options.request_id_headers)
+    bool anthropic = is_anthropic(x);
+    if (!s->options.request_id_headers && !anthropic)
         return;
     if (!id) {
         api_request_id(x, own);
         id = own;
     }
-    base_str_printf(headers, "X-Request-Id: %s\r\n", id);
+    if (anthropic) // what its clients read and show
+        base_str_printf(headers, "request-id: %s\r\n", id);
+    if (s->options.request_id_headers)
+        base_str_printf(headers, "X-Request-Id: %s\r\n", id);
 }
 
 // Without the query, in which somebody may have put a key.
@@ -75,11 +86,19 @@ void api_respond_json(api_server *s, http_exchange *x, const char *id, const bas
 void api_respond_error(api_server *s, http_exchange *x, const char *id, const api_error *error,
                        const char *headers) {
     base_str body = {0}, all = {0};
+    char own[API_ID_BYTES];
+    if (!id) {
+        api_request_id(x, own);
+        id = own;
+    }
     if (headers)
         base_str_adds(&all, headers);
     if (error->retry_after_s > 0)
         base_str_printf(&all, "Retry-After: %d\r\n", error->retry_after_s);
-    api_error_print(error, &body);
+    if (is_anthropic(x))
+        api_anthropic_print_error(error, id, &body);
+    else
+        api_error_print(error, &body);
     api_respond(s, x, id, error->status, "application/json", all.data, body.data, body.len);
     base_str_free(&body);
     base_str_free(&all);
@@ -94,8 +113,11 @@ void api_stream_start(api_server *s, http_exchange *x, const char *id) {
 }
 
 void api_on_error(void *arg, http_slice path, int status, const char *reason, base_str *body) {
-    (void)arg, (void)path;
+    (void)arg;
     api_error error;
     api_fail(&error, status, "", "%s", reason);
-    api_error_print(&error, body);
+    if (path.at && api_anthropic_is_path(path.at, path.len))
+        api_anthropic_print_error(&error, NULL, body);
+    else
+        api_error_print(&error, body);
 }

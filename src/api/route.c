@@ -37,6 +37,11 @@ static const route routes[] = {
     {.path = "/v1/models", .methods = GET, .get = api_get_models},
     {.path = "/v1/completions", .methods = POST, .flags = WORK, .what = API_WORK_COMPLETION},
     {.path = "/v1/chat/completions", .methods = POST, .flags = WORK, .what = API_WORK_CHAT},
+    {.path = "/v1/messages", .methods = POST, .flags = WORK, .what = API_WORK_MESSAGES},
+    {.path = "/v1/messages/count_tokens",
+     .methods = POST,
+     .flags = WORK,
+     .what = API_WORK_COUNT_TOKENS},
     {.path = "/v1/responses", .methods = POST, .flags = WORK, .what = API_WORK_RESPONSES},
 };
 

@@ -6,6 +6,7 @@
 // or when the client is gone: then what the engine still works on is aborted.
 #include "api/server.h"
 
+#include "api/anthropic.h"
 #include "api/responses.h"
 #include "api/tokenize.h"
 #include <stdio.h>
@@ -103,6 +104,13 @@ void api_job_perform(api_job *job) {
     case API_WORK_CHAT:
         api_call_parse(&job->call, job->what == API_WORK_CHAT ? API_CHAT : API_COMPLETION,
                        job->options, job->text, job->len, job->request_id, &job->error);
+        break;
+    case API_WORK_MESSAGES:
+        api_anthropic_parse(&job->call, job->options, job->text, job->len, job->request_id,
+                            &job->error);
+        break;
+    case API_WORK_COUNT_TOKENS:
+        api_anthropic_count(job->options, job->text, job->len, &job->reply, &job->error);
         break;
     case API_WORK_RESPONSES:
         api_responses_parse(&job->call, job->options, job->text, job->len, job->request_id,
@@ -378,7 +386,10 @@ void api_serve_flush(api_lane *l) {
 
 static void end_stream(api_live *live, const api_error *error) {
     base_str events = {0};
-    api_error_print_events(error, &events);
+    if (live->call->dialect == API_ANTHROPIC)
+        api_anthropic_print_error_event(error, live->request_id, &events);
+    else
+        api_error_print_events(error, &events);
     abort_tickets(live);
     http_stream_send(live->x, events.data, events.len);
     http_stream_end(live->x);
