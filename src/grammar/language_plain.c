@@ -1,0 +1,196 @@
+// How many plain characters (whole ones, no quote, backslash or control) an automaton is sure to
+// take from a state, whichever they are: the shortest way to a dead end, found backwards from all
+// dead ends at once. Texts of "any character" are known by it, and masks for them need no walk.
+#include "grammar/language.h"
+
+// A state of the automaton and how far in a character it is.
+typedef enum { WHOLE, ONE, TWO, THREE, E0, ED, F0, F4, N_PARTS } part;
+
+typedef struct range {
+    uint8_t first, last, next;
+} range;
+
+static const range ranges[N_PARTS][8] = {
+    [WHOLE] = {{0xc2, 0xdf, ONE},
+               {0xe0, 0xe0, E0},
+               {0xe1, 0xec, TWO},
+               {0xed, 0xed, ED},
+               {0xee, 0xef, TWO},
+               {0xf0, 0xf0, F0},
+               {0xf1, 0xf3, THREE},
+               {0xf4, 0xf4, F4}},
+    [ONE] = {{0x80, 0xbf, WHOLE}},
+    [TWO] = {{0x80, 0xbf, ONE}},
+    [THREE] = {{0x80, 0xbf, TWO}},
+    [E0] = {{0xa0, 0xbf, ONE}},
+    [ED] = {{0x80, 0x9f, ONE}},
+    [F0] = {{0x90, 0xbf, TWO}},
+    [F4] = {{0x80, 0x8f, TWO}},
+};
+
+// A step that a plain character may take: bytes of one class.
+typedef struct move {
+    uint8_t class, next;
+} move;
+typedef struct moves {
+    move at[N_PARTS * 256];
+    int first[N_PARTS + 1];
+} moves;
+
+static void add_moves(moves *m, int *n, const grammar_dfa *d, int from, range r) {
+    bool there[256] = {false};
+    for (int byte = r.first; byte <= r.last; byte++) {
+        uint8_t class = d->classes[byte];
+        if (there[class] || byte == '"' || byte == '\\')
+            continue;
+        there[class] = true;
+        bool known = false;
+        for (int i = m->first[from]; i < *n && !known; i++)
+            known = m->at[i].class == class && m->at[i].next == r.next;
+        if (!known)
+            m->at[(*n)++] = (move){class, r.next};
+    }
+}
+
+static void make_moves(moves *m, const grammar_dfa *d) {
+    int n = 0;
+    for (int from = 0; from < N_PARTS; from++) {
+        m->first[from] = n;
+        if (from == WHOLE)
+            add_moves(m, &n, d, from, (range){0x20, 0x7f, WHOLE});
+        for (int i = 0; i < 8 && ranges[from][i].last; i++)
+            add_moves(m, &n, d, from, ranges[from][i]);
+    }
+    m->first[N_PARTS] = n;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+typedef struct search {
+    const grammar_dfa *d;
+    const moves *m;
+    uint16_t *length;       // [n_states * N_PARTS] LANGUAGE_FREE: not found
+    uint32_t *first, *from; // the pairs that lead to pair i are from[first[i] .. first[i + 1])
+    uint32_t *queue;
+    bool *reached; // pairs that a text can come to
+} search;
+
+static int32_t target(const search *s, uint32_t pair, move m) {
+    int32_t state =
+        s->d->next[(size_t)(pair / N_PARTS) * (size_t)s->d->n_classes + (size_t)m.class];
+    return state < 0 ? -1 : state * N_PARTS + m.next;
+}
+
+// Pairs that matter: whole characters of every state, and what comes of them.
+static size_t reach(search *s, uint32_t n_pairs) {
+    uint32_t n = 0;
+    size_t edges = 0;
+    for (uint32_t pair = 0; pair < n_pairs; pair += N_PARTS) {
+        s->reached[pair] = true;
+        s->queue[n++] = pair;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t pair = s->queue[i], p = pair % N_PARTS;
+        for (int j = s->m->first[p]; j < s->m->first[p + 1]; j++) {
+            int32_t to = target(s, pair, s->m->at[j]);
+            if (to < 0)
+                continue;
+            edges++;
+            s->first[to + 1]++;
+            if (!s->reached[to]) {
+                s->reached[to] = true;
+                s->queue[n++] = (uint32_t)to;
+            }
+        }
+    }
+    return edges;
+}
+
+static void turn_round(search *s, uint32_t n_pairs, size_t edges) {
+    for (uint32_t i = 0; i < n_pairs; i++)
+        s->first[i + 1] += s->first[i];
+    s->from = base_alloc((edges + 1) * sizeof *s->from);
+    for (uint32_t pair = n_pairs; pair-- > 0;) {
+        uint32_t p = pair % N_PARTS;
+        for (int j = s->m->first[p]; s->reached[pair] && j < s->m->first[p + 1]; j++) {
+            int32_t to = target(s, pair, s->m->at[j]);
+            if (to >= 0)
+                s->from[s->first[to]++] = pair;
+        }
+    }
+    for (uint32_t i = n_pairs; i > 0; i--) // each has moved to where the next began
+        s->first[i] = s->first[i - 1];
+    s->first[0] = 0;
+}
+
+// A character that cannot be finished counts as not begun: lengths grow with its first byte.
+static void spread(search *s, uint32_t n_pairs) {
+    uint32_t head = 0, n = 0;
+    for (uint32_t pair = 0; pair < n_pairs; pair++) {
+        uint32_t p = pair % N_PARTS;
+        bool dead = false;
+        for (int j = s->m->first[p]; s->reached[pair] && j < s->m->first[p + 1] && !dead; j++)
+            dead = target(s, pair, s->m->at[j]) < 0;
+        if (dead) {
+            s->length[pair] = 0;
+            s->queue[n++] = pair;
+        }
+    }
+    // Steps within a character cost nothing: they are done before the next length begins.
+    uint32_t *later = base_alloc((n_pairs + 1) * sizeof *later), n_later = 0;
+    for (uint16_t length = 0; n > 0 && length + 1 < LANGUAGE_FREE; length++) {
+        for (head = 0; head < n; head++) {
+            uint32_t pair = s->queue[head];
+            for (uint32_t i = s->first[pair]; i < s->first[pair + 1]; i++) {
+                uint32_t from = s->from[i];
+                if (s->length[from] != LANGUAGE_FREE)
+                    continue;
+                bool whole = pair % N_PARTS == WHOLE;
+                s->length[from] = (uint16_t)(length + whole);
+                if (whole)
+                    later[n_later++] = from;
+                else
+                    s->queue[n++] = from;
+            }
+        }
+        uint32_t *swap = s->queue;
+        s->queue = later;
+        later = swap;
+        n = n_later;
+        n_later = 0;
+    }
+    base_free(later);
+}
+
+uint16_t *language_plain_lengths(const grammar_dfa *d, int64_t *budget) {
+    if (d->n_states == 0)
+        return NULL;
+    moves *m = base_calloc(1, sizeof *m);
+    make_moves(m, d);
+    *budget -= (int64_t)d->n_states * (m->first[N_PARTS] + 4 * N_PARTS);
+    if (*budget < 0) {
+        base_free(m);
+        return NULL;
+    }
+    uint32_t n_pairs = (uint32_t)d->n_states * N_PARTS;
+    search s = {.d = d,
+                .m = m,
+                .length = base_alloc(n_pairs * sizeof *s.length),
+                .first = base_calloc((size_t)n_pairs + 2, sizeof *s.first),
+                .queue = base_alloc(((size_t)n_pairs + 1) * sizeof *s.queue),
+                .reached = base_calloc(n_pairs, sizeof *s.reached)};
+    for (uint32_t i = 0; i < n_pairs; i++)
+        s.length[i] = LANGUAGE_FREE;
+    turn_round(&s, n_pairs, reach(&s, n_pairs));
+    spread(&s, n_pairs);
+    uint16_t *out = base_alloc((size_t)d->n_states * sizeof *out);
+    for (int32_t i = 0; i < d->n_states; i++)
+        out[i] = s.length[(uint32_t)i * N_PARTS];
+    base_free(s.reached);
+    base_free(s.queue);
+    base_free(s.from);
+    base_free(s.first);
+    base_free(s.length);
+    base_free(m);
+    return out;
+}

@@ -1,0 +1,182 @@
+// The ids that may follow a thread. Inside strings nearly all of them are known beforehand; only
+// tokens that may end the string are walked.
+#include "grammar/language.h"
+#include <xxhash.h>
+
+static void set_id(uint32_t *mask, size_t n_words, int32_t id) {
+    if ((size_t)id / 32 < n_words)
+        mask[id / 32] |= (uint32_t)1 << (id % 32);
+}
+
+static void add_set(uint32_t *mask, size_t n_words, const uint32_t *set) {
+    for (size_t i = 0; i < n_words; i++)
+        mask[i] |= set[i];
+}
+
+// ---------------------------------------------------------------------------------------------
+// What stays inside
+
+static void add_string(const grammar_trie *t, int64_t room, uint32_t *mask, size_t n_words) {
+    if (room <= 0)
+        return;
+    add_set(mask, n_words, t->within[(room < TRIE_SHORT ? room : TRIE_SHORT) - 1]);
+    for (int i = 0; i < t->within_long.n && t->within_long.at[i].n_points <= room; i++)
+        set_id(mask, n_words, t->within_long.at[i].token);
+}
+
+static bool takes(const language_dfa *d, int32_t state, const char *bytes, size_t len) {
+    for (size_t i = 0; i < len && state >= 0; i++)
+        state = grammar_dfa_step(d->dfa, state, (unsigned char)bytes[i]);
+    return state >= 0;
+}
+
+static bool is_plain(const language_dfa *d, int32_t state) {
+    return d->plain && d->plain[state] >= TRIE_SHORT;
+}
+
+// Plain tokens that are too long for the set of them, to be added to it.
+static void walk_long(grammar_language *l, const language_dfa *d, int32_t state) {
+    const grammar_trie *t = l->trie;
+    for (int i = 0; i < t->plain_long.n; i++) {
+        size_t len;
+        const char *bytes = token_bytes(t->vocab, t->plain_long.at[i].token, &len);
+        if (t->plain_long.at[i].n_points <= d->plain[state] || takes(d, state, bytes, len))
+            mask_walker_add_id(l->walker, t->plain_long.at[i].token);
+    }
+}
+
+static mask_entry *remember(grammar_language *l, match_hash key, const uint32_t *base) {
+    mask_walker *w = l->walker;
+    mask_entry *e = mask_cache_add(l->cache, key, base, w->ids, w->n_ids, l->trie->n_words);
+    atomic_store_explicit(&l->changing_bytes, mask_cache_bytes(l->cache) + mask_walker_bytes(w),
+                          memory_order_relaxed);
+    return e;
+}
+
+// Tokens that an automaton takes whole, whatever is below it.
+static const mask_entry *inside_of(grammar_language *l, const language_dfa *d, int32_t state) {
+    const uint64_t record[3] = {(uint64_t)(uintptr_t)d, (uint64_t)state, UINT64_MAX};
+    XXH128_hash_t h = XXH3_128bits(record, sizeof record);
+    match_hash key = {h.low64, h.high64};
+    mask_entry *e = mask_cache_find(l->cache, key);
+    if (e)
+        return e;
+    l->walker->n_ids = 0;
+    if (!is_plain(d, state)) {
+        bool clean = mask_walk_dfa(l->walker, &l->trie->all, d, state);
+        e = remember(l, key, NULL);
+        e->clean = clean;
+        return e;
+    }
+    walk_long(l, d, state);
+    mask_walk_dfa(l->walker, &l->trie->rest, d, state);
+    e = remember(l, key, l->trie->plain);
+    e->clean = d->texts == NULL;
+    return e;
+}
+
+// ---------------------------------------------------------------------------------------------
+// What is walked
+
+typedef enum {
+    WHOLE,   // every token
+    CLOSING, // what stays inside has been added
+    REST,    // plain tokens are known to be allowed
+    KEY,     // as CLOSING, and properties that are declared
+} mask_way;
+
+static mask_way way_of_scalar(grammar_language *l, const match_frame *t, uint32_t *mask,
+                              size_t n_words) {
+    const language_dfa *d = l->dfas[t->node];
+    if (d->flags[t->state] & LANGUAGE_INSIDE) {
+        mask_entry_add(inside_of(l, d, t->state), mask, n_words);
+        return CLOSING;
+    }
+    return is_plain(d, t->state) ? REST : WHOLE;
+}
+
+static mask_way way_of_string(grammar_language *l, const match_frame *t, uint32_t *mask,
+                              size_t n_words) {
+    int64_t max = l->program->nodes[t->node].u.string.max;
+    if (t->state != MATCH_TEXT_IN)
+        return WHOLE;
+    add_string(l->trie, match_room(max, t->count, INT64_MAX), mask, n_words);
+    return CLOSING;
+}
+
+// Where other keys may run out the walk has to count.
+static mask_way way_of_key(grammar_language *l, const match_frame *t, uint32_t *mask,
+                           size_t n_words) {
+    const language_object *known = &l->objects[t->node];
+    const match_keys *others = t->below->frame.u.object.others;
+    if (t->state < 0)
+        return WHOLE;
+    if (known->names == l->any_key_known) {
+        if (t->state != MATCH_TEXT_IN)
+            return WHOLE;
+        add_set(mask, n_words, l->trie->key);
+        return CLOSING;
+    }
+    if (!(known->names->flags[t->state] & LANGUAGE_INSIDE))
+        return WHOLE;
+    const mask_entry *inside = inside_of(l, known->names, t->state);
+    bool counts = others || known->among_names[l->program->nodes[t->node].u.object.n] > 0;
+    if (counts && !inside->clean)
+        return WHOLE;
+    mask_entry_add(inside, mask, n_words);
+    return KEY;
+}
+
+// A key read as that of a declared property alone.
+static match_frame declared_only(const match_frame *t) {
+    match_frame f = *t;
+    f.state = GRAMMAR_DEAD;
+    f.u.key.hash = (match_hash){0, 0};
+    f.u.key.path = NULL;
+    return f;
+}
+
+static const mask_entry *walk(grammar_language *l, const match_frame *t, mask_way way,
+                              match_hash key) {
+    const uint32_t *base = NULL;
+    l->walker->n_ids = 0;
+    switch (way) {
+    case WHOLE:
+        mask_walk_thread(l, &l->trie->all, t);
+        break;
+    case REST:
+        base = l->trie->plain;
+        walk_long(l, l->dfas[t->node], t->state);
+        mask_walk_thread(l, &l->trie->rest, t);
+        break;
+    case KEY:
+        if (t->u.key.low < t->u.key.high) {
+            match_frame declared = declared_only(t);
+            mask_walk_thread(l, &l->trie->all, &declared);
+        }
+        mask_walk_thread(l, &l->trie->closing, t);
+        break;
+    case CLOSING:
+        mask_walk_thread(l, &l->trie->closing, t);
+        break;
+    }
+    return remember(l, key, base);
+}
+
+void mask_add_thread(grammar_language *l, const match_frame *t, uint32_t *mask, size_t n_words) {
+    mask_way way = WHOLE;
+    if (t->kind == MATCH_SCALAR)
+        way = way_of_scalar(l, t, mask, n_words);
+    else if (t->kind == MATCH_STRING)
+        way = way_of_string(l, t, mask, n_words);
+    else if (t->kind == MATCH_KEY)
+        way = way_of_key(l, t, mask, n_words);
+    match_hash key = match_thread_hash(l, t);
+    const mask_entry *e = mask_cache_find(l->cache, key);
+    atomic_fetch_add_explicit(&l->n_masks, 1, memory_order_relaxed);
+    if (e)
+        atomic_fetch_add_explicit(&l->n_found, 1, memory_order_relaxed);
+    else
+        e = walk(l, t, way, key);
+    mask_entry_add(e, mask, n_words);
+}

@@ -1,0 +1,168 @@
+// Walks through tries: which tokens can a thread, or an automaton, take?
+#include "grammar/language.h"
+#include <string.h>
+
+// Where the bytes down to a node have led: threads, or one scalar of which only the state changes.
+typedef struct mask_level {
+    size_t first; // of its threads in `frames`; of a lone scalar: the thread it began as
+    int n;
+    int32_t state;           // of a lone scalar
+    const language_dfa *dfa; // of a lone scalar, else NULL
+    match_mark mark;         // of the memory that is in use
+} mask_level;
+
+mask_walker *mask_walker_create(const grammar_trie *t) {
+    mask_walker *w = base_calloc(1, sizeof *w);
+    w->trie = t;
+    return w;
+}
+
+void mask_walker_free(mask_walker *w) {
+    if (!w)
+        return;
+    match_arena_free(&w->arena);
+    base_free(w->levels);
+    base_free(w->states);
+    base_free(w->frames);
+    base_free(w->ids);
+    base_free(w);
+}
+
+size_t mask_walker_bytes(const mask_walker *w) {
+    size_t levels = w->levels ? w->trie->max_bytes + 1 : 0;
+    return sizeof *w + levels * (sizeof(mask_level) + sizeof *w->states) +
+           w->cap_frames * sizeof *w->frames + w->cap_ids * sizeof *w->ids +
+           match_arena_bytes(&w->arena);
+}
+
+void mask_walker_add_id(mask_walker *w, int32_t id) {
+    if (w->n_ids == w->cap_ids) {
+        w->cap_ids = w->cap_ids ? 2 * w->cap_ids : 1024;
+        w->ids = base_realloc(w->ids, w->cap_ids * sizeof *w->ids);
+    }
+    w->ids[w->n_ids++] = id;
+}
+
+static void make_levels(mask_walker *w) {
+    if (w->levels)
+        return;
+    w->levels = base_alloc((w->trie->max_bytes + 1) * sizeof *w->levels);
+    w->states = base_alloc((w->trie->max_bytes + 1) * sizeof *w->states);
+}
+
+// ---------------------------------------------------------------------------------------------
+
+bool mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d, int32_t state) {
+    const int32_t *next = d->dfa->next;
+    const uint8_t *classes = d->dfa->classes;
+    size_t n_classes = (size_t)d->dfa->n_classes;
+    bool clean = true;
+    make_levels(w);
+    int32_t *states = w->states;
+    states[0] = state;
+    for (uint32_t i = 0; i < part->n;) {
+        const trie_node *node = &part->nodes[i];
+        int32_t to = next[(size_t)states[node->depth] * n_classes + classes[node->byte]];
+        w->n_nodes++;
+        if (to < 0) {
+            i = node->end;
+            continue;
+        }
+        states[node->depth + 1] = to;
+        if (d->texts && d->texts[to] < LANGUAGE_FEW)
+            clean = false;
+        if (node->token >= 0)
+            mask_walker_add_id(w, node->token);
+        i++;
+    }
+    return clean;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+typedef struct walk {
+    grammar_language *l;
+    mask_walker *w;
+    match_context context;
+} walk;
+
+static void reserve_frames(mask_walker *w, size_t n) {
+    if (n <= w->cap_frames)
+        return;
+    w->cap_frames = n < 2 * w->cap_frames ? 2 * w->cap_frames : n;
+    w->frames = base_realloc(w->frames, w->cap_frames * sizeof *w->frames);
+}
+
+// A level of one scalar needs no threads made until something else than its state changes.
+static void enter(walk *k, mask_level *at, size_t first, int n) {
+    const match_frame *t = &k->w->frames[first];
+    bool lone = n == 1 && t->kind == MATCH_SCALAR;
+    *at = (mask_level){.first = first,
+                       .n = n,
+                       .state = lone ? t->state : 0,
+                       .dfa = lone ? k->l->dfas[t->node] : NULL,
+                       .mark = match_arena_mark(&k->w->arena)};
+}
+
+static bool step_threads(walk *k, const mask_level *at, mask_level *to, unsigned char byte) {
+    mask_walker *w = k->w;
+    size_t first = at->first + (size_t)at->n;
+    match_arena_reset(&w->arena, at->mark);
+    reserve_frames(w, first + MATCH_MAX_THREADS);
+    const match_frame *threads = &w->frames[at->first];
+    match_frame scalar;
+    if (at->dfa) {
+        scalar = *threads;
+        scalar.state = at->state;
+        threads = &scalar;
+    }
+    int n = match_step_all(&k->context, threads, at->n, byte, &w->frames[first]);
+    if (n > 0)
+        enter(k, to, first, n);
+    return n > 0;
+}
+
+// What may come behind a complete scalar in a container; scalars' own bytes are never looked up.
+static bool may_follow(const match_frame *below, unsigned char byte) {
+    if (below->kind == MATCH_END)
+        return true;
+    return match_is_space(byte) || byte == ',' || byte == ']' || byte == '}';
+}
+
+static bool step_scalar(walk *k, const mask_level *at, mask_level *to, unsigned char byte) {
+    const language_dfa *d = at->dfa;
+    int32_t state = grammar_dfa_step(d->dfa, at->state, byte);
+    if ((d->flags[at->state] & LANGUAGE_ACCEPTS &&
+         may_follow(&k->w->frames[at->first].below->frame, byte)) ||
+        (state >= 0 && d->flags[state] & LANGUAGE_LAST))
+        return step_threads(k, at, to, byte);
+    if (state < 0)
+        return false;
+    *to = *at;
+    to->state = state;
+    return true;
+}
+
+void mask_walk_thread(grammar_language *l, const trie_part *part, const match_frame *t) {
+    mask_walker *w = l->walker;
+    walk k = {l, w, {l, &w->arena}};
+    make_levels(w);
+    reserve_frames(w, 1);
+    w->frames[0] = *t;
+    match_arena_reset(&w->arena, (match_mark){0});
+    enter(&k, &w->levels[0], 0, 1);
+    for (uint32_t i = 0; i < part->n;) {
+        const trie_node *node = &part->nodes[i];
+        const mask_level *at = &w->levels[node->depth];
+        mask_level *to = &w->levels[node->depth + 1];
+        w->n_nodes++;
+        if (!(at->dfa ? step_scalar(&k, at, to, node->byte)
+                      : step_threads(&k, at, to, node->byte))) {
+            i = node->end;
+            continue;
+        }
+        if (node->token >= 0)
+            mask_walker_add_id(w, node->token);
+        i++;
+    }
+}
