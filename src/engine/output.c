@@ -117,15 +117,14 @@ static bool push_id(engine *e, const engine_seq *s, engine_event_kind kind, int 
 static void take_id(engine *e, engine_seq *s, const backend_output_result *result) {
     const engine_request *r = s->request;
     int32_t id = result->id;
-    s->ids[s->n_ids++] = id;
+    bool may_end = engine_seq_append(s, id);
     if (s->first_token_ns == 0)
         s->first_token_ns = base_now_ns();
     e->stats.generation_tokens++;
     bool repeats = engine_seq_repeats(s);
     if (!push_id(e, s, ENGINE_EVENT_TOKEN, s->n_ids - 1, r->n_logprobs, result))
         engine_request_finish(e, s->request, ENGINE_FINISH_ERROR, no_memory);
-    else if (s->n_ids - r->n_prompt >= r->min_output &&
-             engine_request_stops_at(r, &e->limits.options, id))
+    else if (may_end && engine_request_stops_at(r, &e->limits.options, id))
         engine_seq_finish(e, s, ENGINE_FINISH_STOP, id, NULL);
     else if (s->n_ids == r->max_ids)
         engine_seq_finish(e, s, ENGINE_FINISH_LENGTH, -1, NULL);

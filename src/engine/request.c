@@ -39,7 +39,7 @@ static bool copy_bad_words(engine_request *r, const engine_params *p) {
     return true;
 }
 
-static bool copy_lists(engine_request *r, const engine_limits *l, const engine_params *p) {
+static bool copy_lists(engine_request *r, const engine_params *p) {
     if (!copy(&r->stop_ids, p->stop_ids, p->n_stop_ids, sizeof *r->stop_ids) ||
         !copy(&r->bias_ids, p->bias_ids, p->n_bias, sizeof *r->bias_ids) ||
         !copy(&r->bias_values, p->bias_values, p->n_bias, sizeof *r->bias_values) ||
@@ -54,7 +54,7 @@ static bool copy_lists(engine_request *r, const engine_limits *l, const engine_p
     }
     if (p->n_allowed == 0)
         return true;
-    r->mask = base_try_calloc(((size_t)l->options.vocab_size + 31) / 32, sizeof *r->mask);
+    r->mask = base_try_calloc((size_t)r->n_mask_words, sizeof *r->mask);
     for (int i = 0; r->mask && i < p->n_allowed; i++)
         r->mask[p->allowed_ids[i] / 32] |= 1u << (p->allowed_ids[i] % 32);
     return r->mask != NULL;
@@ -127,6 +127,22 @@ static bool create_seqs(engine_request *r, const engine_limits *l, const engine_
     return true;
 }
 
+// Last of all, as the states of a request that was never accepted would be freed beside those that
+// the engine's thread uses.
+static bool create_constraints(engine_request *r, grammar *g) {
+    if (!g)
+        return true;
+    r->masks = base_try_alloc((size_t)r->n_choices * (size_t)r->n_mask_words * sizeof *r->masks);
+    for (int i = 0; r->masks && i < r->n_choices; i++) {
+        engine_seq *s = &r->seqs[i];
+        s->mask = r->masks + (size_t)i * (size_t)r->n_mask_words;
+        s->constraint = grammar_state_create(g);
+        if (!s->constraint)
+            return false;
+    }
+    return r->masks != NULL;
+}
+
 engine_request *engine_request_create(const engine_limits *l, uint64_t id, const int32_t *prompt,
                                       int n_prompt, const engine_params *p) {
     engine_request *r = base_try_calloc(1, sizeof *r);
@@ -144,8 +160,9 @@ engine_request *engine_request_create(const engine_limits *l, uint64_t id, const
     r->salt = p->cache_salt;
     r->repetition = p->repetition_detection;
     r->n_cached = -1;
+    r->n_mask_words = (l->options.vocab_size + 31) / 32;
     r->max_banned = (p->min_tokens > 0 ? l->options.n_eos + p->n_stop_ids : 0) + p->n_bad_words;
-    if (!copy_lists(r, l, p) || !create_seqs(r, l, p)) {
+    if (!copy_lists(r, p) || !create_seqs(r, l, p) || !create_constraints(r, p->grammar)) {
         engine_request_free(r);
         return NULL;
     }
@@ -163,6 +180,9 @@ void engine_request_free(engine_request *r) {
     base_free(r->bias_ids);
     base_free(r->bias_values);
     base_free(r->mask);
+    for (int i = 0; r->seqs && i < r->n_choices; i++)
+        grammar_state_free(r->seqs[i].constraint);
+    base_free(r->masks);
     base_free(r->seqs);
     base_free(r->ids);
     base_free(r->tables);
@@ -197,11 +217,33 @@ bool engine_seq_repeats(engine_seq *s) {
     return repeats && n_output >= r->min_output;
 }
 
+// Whether nothing may come but an end, however short the output is.
+static bool is_complete(const engine_seq *s) {
+    return s->constraint && grammar_state_must_end(s->constraint);
+}
+
+bool engine_seq_append(engine_seq *s, int32_t id) {
+    const engine_request *r = s->request;
+    bool may_end = s->n_ids + 1 - r->n_prompt >= r->min_output || is_complete(s);
+    s->ids[s->n_ids++] = id;
+    if (s->constraint)
+        grammar_state_advance(s->constraint, id); // a script's id may be none of those allowed
+    return may_end;
+}
+
+static void prepare_mask(engine_seq *s, int n_ids) {
+    const engine_request *r = s->request;
+    bool constrained = s->constraint && grammar_state_mask(s->constraint, s->mask, n_ids);
+    s->sampling.mask = constrained ? s->mask : r->mask;
+    for (int i = 0; constrained && r->mask && i < r->n_mask_words; i++)
+        s->mask[i] &= r->mask[i];
+}
+
 void engine_seq_prepare(engine_seq *s, const engine_options *o) {
     const engine_request *r = s->request;
     int n_output = s->n_ids - r->n_prompt;
     int n = 0;
-    if (n_output < r->min_output) {
+    if (n_output < r->min_output && !is_complete(s)) {
         for (int i = 0; i < o->n_eos; i++)
             s->banned[n++] = o->eos_ids[i];
         for (int i = 0; i < r->n_stop_ids; i++)
@@ -213,6 +255,7 @@ void engine_seq_prepare(engine_seq *s, const engine_options *o) {
                                          (size_t)before * sizeof *s->ids) == 0)
             s->banned[n++] = r->bad_ids[r->bad_ends[i] - 1];
     }
+    prepare_mask(s, o->vocab_size);
     s->sampling.n_banned = n;
     s->sampling.n_history = s->n_ids;
 }

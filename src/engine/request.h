@@ -55,13 +55,15 @@ typedef struct engine_seq {
     int64_t due_ns; // not planned before: the end of the last hold. 0: never held
     int32_t *table; // [blocks for request->max_ids] block of positions [i * block_size, ...)
     int n_table;
-    int n_hashed;    // table[0, n_hashed) has been offered to the prefix cache
-    bool unhashable; // the chain cannot be cached further
-    int owed;        // next prompt position whose log-probability is owed; n_prompt: none
-    int planned;     // rows in the step being planned
-    int32_t *banned; // [request->max_banned]
-    int *runs;       // [request->repetition.max_pattern] of pattern size i + 1: how many of the
-                     // last ids in a row equal the id that stands a pattern before them
+    int n_hashed;              // table[0, n_hashed) has been offered to the prefix cache
+    bool unhashable;           // the chain cannot be cached further
+    int owed;                  // next prompt position whose log-probability is owed; n_prompt: none
+    int planned;               // rows in the step being planned
+    int32_t *banned;           // [request->max_banned]
+    grammar_state *constraint; // of the output so far; NULL: there is none
+    uint32_t *mask;            // [request->n_mask_words] scratch: what the constraint allows next
+    int *runs; // [request->repetition.max_pattern] of pattern size i + 1: how many of the
+               // last ids in a row equal the id that stands a pattern before them
     backend_sampling sampling;
     int64_t admitted_ns, first_token_ns; // 0: not yet
     struct engine_seq *prev, *next;      // in the waiting list
@@ -86,13 +88,15 @@ struct engine_request {
     int *bad_ends;      // [n_bad_words] end of each in bad_ids
     int32_t *bias_ids;  // [n_bias]
     float *bias_values; // [n_bias]
-    uint32_t *mask;     // [vocab / 32 rounded up] bitset, or NULL
+    int n_mask_words;   // vocab / 32 rounded up
+    uint32_t *mask;     // [n_mask_words] bitset of the ids allowed at all, or NULL
     int max_banned;
     engine_seq *seqs; // [n_choices]
     engine_repetition repetition;
     int *runs;
     int32_t *ids, *tables, *banned; // what the sequences' arrays are parts of
-    engine_request *next;           // in its bucket, or in a list of commands or of the dead
+    uint32_t *masks;
+    engine_request *next; // in its bucket, or in a list of commands or of the dead
 };
 
 // 0, or BASE_ERR_USAGE with "FIELD: reason".
@@ -105,6 +109,9 @@ engine_request *engine_request_create(const engine_limits *l, uint64_t id, const
 void engine_request_free(engine_request *r); // NULL is fine
 
 bool engine_request_stops_at(const engine_request *r, const engine_options *o, int32_t id);
+// Appends an id to the output. Whether the output may end with it: there are min_tokens ids, or
+// nothing else was allowed.
+bool engine_seq_append(engine_seq *s, int32_t id);
 // To be called once for each id sampled: whether the output now ends in a pattern that the request
 // calls a repetition.
 bool engine_seq_repeats(engine_seq *s);
