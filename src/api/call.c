@@ -122,6 +122,7 @@ void api_call_free(api_call *c) {
     base_free(c->bad_words);
     base_free(c->bad_word_lens);
     chat_calls_free(c->calls);
+    grammar_unref(c->grammar);
     base_str_free(&c->relaxed);
     api_responses_turn_free(c->turn);
     base_free(c);

@@ -101,6 +101,8 @@ static int check_together(const api_reading *r) {
 
 int api_constrain(api_reading *r) {
     grammar_spec spec = {.answer = GRAMMAR_ANSWER_TEXT};
+    api_call *c = r->call;
+    base_err err;
     int rc;
     add_tools(r, &spec);
     add_answer(r, &spec);
@@ -109,5 +111,13 @@ int api_constrain(api_reading *r) {
     const char *field = asking_field(r, &spec);
     if (!field)
         return 0;
-    return api_field_fail(&r->body, 501, field, "this server cannot constrain outputs");
+    if (!r->options->grammar)
+        return api_field_fail(&r->body, 501, field, "this server cannot constrain outputs");
+    rc = grammar_compile(&c->grammar, r->options->grammar, &spec, &c->relaxed, &err);
+    if (rc == BASE_ERR_USAGE)
+        return api_fail_field(r->body.error, &err);
+    if (rc)
+        return api_fail(r->body.error, 503, "", "%s", err.message);
+    c->params.grammar = c->grammar;
+    return 0;
 }

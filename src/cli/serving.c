@@ -29,6 +29,27 @@ static void find_chat(cli_serving *s) {
         base_warn("There will be no chat, only completions: %s", why.message);
 }
 
+// Without chat tokens only completions can be constrained.
+static void make_grammar(cli_serving *s) {
+    const engine_options *limits = &s->stack.limits;
+    int32_t think[2] = {-1, -1}, calls[5] = {-1, -1, -1, -1, -1};
+    if (s->chat != NULL)
+        chat_control_ids(s->chat, think, calls);
+    grammar_tokens tokens = {.think = think[0],
+                             .think_end = think[1],
+                             .section_begin = calls[0],
+                             .section_end = calls[1],
+                             .call_begin = calls[2],
+                             .call_argument = calls[3],
+                             .call_end = calls[4]};
+    for (int i = 0; i < limits->n_eos && i < GRAMMAR_MAX_ENDS; i++)
+        tokens.ends[tokens.n_ends++] = limits->eos_ids[i];
+    double start = base_now_s();
+    s->options.grammar = grammar_vocab_create(s->stack.vocab, &tokens);
+    base_debug("Making the vocabulary ready for constraints took %.2f seconds",
+               base_now_s() - start);
+}
+
 int cli_serving_open(cli_serving *s, const cli_options *o, base_err *err) {
     const cli_stack_needs needs = {
         .max_logprobs = s->max_logprobs,
@@ -43,6 +64,7 @@ int cli_serving_open(cli_serving *s, const cli_options *o, base_err *err) {
         return rc;
     s->tokenizer_config = base_path_join(model_dir(s->stack.model), "tokenizer_config.json");
     find_chat(s);
+    make_grammar(s);
     find_model(s, o);
     return 0;
 }
@@ -57,6 +79,8 @@ void cli_serving_close(cli_serving *s) {
     api_server_stop(s->server);
     s->server = NULL;
     cli_stack_close(&s->stack);
+    grammar_vocab_free(s->options.grammar);
+    s->options.grammar = NULL;
     chat_format_free(s->chat);
     s->chat = NULL;
     base_free(s->tokenizer_config);

@@ -12,20 +12,39 @@ enum { FIXTURE_CONTEXT = 4096, FIXTURE_CAPACITY = 24 };
 typedef struct api_fixture {
     token_vocab *vocab;
     chat_format *chat;
+    grammar_vocab *grammar;
     api_options options;
 } api_fixture;
 
 static const char *const fixture_names[] = {"kimi", "moonshotai/Kimi-K2-Thinking"};
 
+static inline grammar_vocab *api_fixture_grammar(const token_vocab *vocab,
+                                                 const chat_format *chat) {
+    int32_t think[2], calls[5];
+    chat_control_ids(chat, think, calls);
+    const grammar_tokens tokens = {.think = think[0],
+                                   .think_end = think[1],
+                                   .section_begin = calls[0],
+                                   .section_end = calls[1],
+                                   .call_begin = calls[2],
+                                   .call_argument = calls[3],
+                                   .call_end = calls[4],
+                                   .n_ends = 1,
+                                   .ends = {token_control_id(vocab, "<|im_end|>")}};
+    return grammar_vocab_create(vocab, &tokens);
+}
+
 static inline void api_fixture_make(api_fixture *f) {
     f->vocab = fixture_chat_vocab(NULL);
     f->chat = fixture_chat_format(f->vocab);
+    f->grammar = api_fixture_grammar(f->vocab, f->chat);
     f->options = (api_options){
         .vocab = f->vocab,
         .chat = f->chat,
         .reasoning_parser = true,
         .tool_parser = true,
         .enforce_tools = true,
+        .grammar = f->grammar,
         .served_names = fixture_names,
         .n_served_names = 2,
         .defaults = {.temperature = 1, .top_p = 1, .repetition = 1},
@@ -40,6 +59,7 @@ static inline void api_fixture_make(api_fixture *f) {
 }
 
 static inline void api_fixture_free(api_fixture *f) {
+    grammar_vocab_free(f->grammar);
     chat_format_free(f->chat);
     token_vocab_free(f->vocab);
 }

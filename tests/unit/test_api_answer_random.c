@@ -42,6 +42,25 @@ static void expected_text(const base_ids *ids, base_str *text, int *n_tokens) {
     token_decode_end(&decoder, text);
 }
 
+// One id, or with tools a piece of what frames a call.
+static void pick_ids(base_ids *ids) {
+    static const char *const pieces[] = {
+        "<|tool_calls_section_begin|>",
+        "<|tool_calls_section_end|>",
+        "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>",
+        "<|tool_call_begin|>g<|tool_call_argument_begin|>{\"a\":1}<|tool_call_end|>",
+        "<|tool_call_begin|>g:1<|tool_call_argument_begin|><|tool_call_end|>",
+        "<|tool_call_begin|>",
+        "<|tool_call_argument_begin|>",
+        "<|tool_call_end|>",
+    };
+    const char *piece = pieces[pick(sizeof pieces / sizeof *pieces)];
+    if (b.call.calls && pick(6) == 0)
+        token_encode(b.vocab, piece, strlen(piece), TOKEN_ALLOW_SPECIAL, ids);
+    else
+        base_ids_add(ids, pick_id());
+}
+
 // Fills the script with choices that go on side by side; ids[i] is what choice i samples.
 static void random_script(base_ids *ids) {
     int n = b.call.params.n * b.call.n_prompts, left = n;
@@ -57,10 +76,12 @@ static void random_script(base_ids *ids) {
         int i = (int)pick((uint32_t)n);
         if (ended[i])
             continue;
-        int32_t id = pick_id();
         int p = i / b.call.params.n, choice = i % b.call.params.n;
-        sample_id(p, choice, id);
-        base_ids_add(&ids[i], id);
+        size_t before = ids[i].len;
+        pick_ids(&ids[i]);
+        for (size_t k = before; k < ids[i].len; k++)
+            sample_id(p, choice, ids[i].data[k]);
+        int32_t id = ids[i].data[ids[i].len - 1];
         ended[i] = id == b.im_end || pick(40) == 0;
         if (ended[i])
             finish(p, choice, id == b.im_end ? ENGINE_FINISH_STOP : ENGINE_FINISH_LENGTH);
@@ -95,7 +116,7 @@ static void expect_texts(const base_ids *ids) {
 
 static void test_random(void **state) {
     (void)state;
-    int rounds = getenv("ABRUZZI_TEST_FULL") ? 20000 : 400;
+    int rounds = getenv("ABRUZZI_TEST_FULL") ? 20000 : 400, n_with_calls = 0;
     for (int round = 0; round < rounds; round++) {
         rng = (uint32_t)round;
         pick(2);
@@ -111,6 +132,10 @@ static void test_random(void **state) {
         b.call.prompt_logprobs = b.call.echo && b.call.logprobs;
         b.call.include_reasoning = pick(3);
         b.options.reasoning_parser = pick(4);
+        if (chat && pick(2))
+            set_tools((int)pick(3));
+        b.call.one_call = pick(4) == 0;
+        b.call.named_tool = pick(4) == 0;
         if (pick(2))
             add_stop("\n\xc3\xa9");
         if (pick(2))
@@ -120,11 +145,13 @@ static void test_random(void **state) {
         base_ids ids[8] = {{0}};
         random_script(ids);
         expect_same();
+        n_with_calls += strstr(b.out.data, "\"tool_calls\":") != NULL;
         if (!chat)
             expect_texts(ids);
         for (int i = 0; i < 8; i++)
             base_ids_free(&ids[i]);
     }
+    assert_in_range(n_with_calls, rounds / 10, rounds);
 }
 
 int main(void) {
