@@ -164,7 +164,7 @@ static int check_branches(schema *s, const json_t *value, const int32_t *links, 
     int certain = 0, code = 0;
     *any = SCHEMA_NO;
     for (int i = 0; i < n && code == 0; i++) {
-        schema_answer answer;
+        schema_answer answer = SCHEMA_NO;
         code = check(s, value, links[i], depth + 1, &answer);
         certain += answer == SCHEMA_YES;
         *any = answer > *any ? answer : *any;

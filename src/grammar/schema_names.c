@@ -103,9 +103,11 @@ int schema_names_spelled(schema *s, int32_t dfa, int32_t *out) {
     int32_t quoted;
     base_err why = {0};
     int code = schema_dfa_quote(s, dfa, &quoted, &why);
-    if (code == 0 && quoted < 0)
-        return schema_dfa_keep(s, &r, NULL, out);
-    return code != 0 ? code : schema_dfa_keep(s, &r, unquote(s->program->dfas[quoted]), out);
+    if (code == 0)
+        code = schema_dfa_begin(s);
+    if (code != 0)
+        return code;
+    return schema_dfa_keep(s, &r, quoted < 0 ? NULL : unquote(s->program->dfas[quoted]), out);
 }
 
 // ---------------------------------------------------------------------------------------------

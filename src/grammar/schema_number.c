@@ -77,14 +77,14 @@ int schema_number(schema *s, const schema_set *places, unsigned types, int32_t *
                        .bytes = key.data,
                        .len = key.len};
     int32_t dfa;
-    if (!schema_dfa_find(s, &r, &dfa)) {
+    if (!schema_dfa_find(s, &r, &dfa) && (code = schema_dfa_begin(s)) == 0) {
         grammar_dfa *made = NULL;
         base_err why = {0};
-        if (grammar_dfa_number(&made, &range, &why) != 0)
+        bool fits = grammar_dfa_number(&made, &range, &why) == 0;
+        code = schema_dfa_keep(s, &r, made, &dfa);
+        if (code == 0 && !fits)
             code = schema_fail(s, places->len > 0 ? places->data[0] : 0, NULL, "numbers: %s",
                                why.message);
-        else
-            code = schema_dfa_keep(s, &r, made, &dfa);
     }
     if (code == 0)
         code = schema_scalar(s, dfa, out);

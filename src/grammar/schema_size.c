@@ -3,7 +3,6 @@
 // have to contain itself, or ask for more than there is.
 #include "grammar/schema.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define MAX_BYTES (INT64_MAX / 4)
@@ -159,20 +158,19 @@ static void look_at(sizes *z, int32_t at) {
         heap_push(z, bytes, at);
 }
 
-static int compare_uses(const void *a, const void *b) {
-    const use *x = a, *y = b;
-    return (x->child > y->child) - (x->child < y->child);
-}
-
+// Sorts the uses by child, in their order.
 static void index_uses(sizes *z) {
-    if (z->n_uses > 0)
-        qsort(z->uses, z->n_uses, sizeof *z->uses, compare_uses);
-    size_t k = 0;
-    for (int32_t i = 0; i <= z->n; i++) {
-        while (k < z->n_uses && z->uses[k].child < i)
-            k++;
-        z->first[i] = k;
-    }
+    use *sorted = base_alloc((z->n_uses + 1) * sizeof *sorted);
+    for (size_t k = 0; k < z->n_uses; k++)
+        z->first[z->uses[k].child + 1]++;
+    for (int i = 0; i < z->n; i++)
+        z->first[i + 1] += z->first[i];
+    for (size_t k = 0; k < z->n_uses; k++)
+        sorted[z->first[z->uses[k].child]++] = z->uses[k];
+    memmove(z->first + 1, z->first, (size_t)z->n * sizeof *z->first);
+    z->first[0] = 0;
+    base_free(z->uses);
+    z->uses = sorted;
 }
 
 // A child of `u->parent` is settled with `bytes`.
@@ -208,7 +206,7 @@ static void settle(sizes *z, const use *u, int64_t bytes) {
 void schema_sizes(schema *s) {
     sizes z = {.nodes = s->program->nodes, .n = s->program->n_nodes};
     z.needs = base_calloc((size_t)z.n + 1, sizeof *z.needs);
-    z.first = base_alloc(((size_t)z.n + 1) * sizeof *z.first);
+    z.first = base_calloc((size_t)z.n + 1, sizeof *z.first);
     for (int32_t i = 0; i < z.n; i++)
         look_at(&z, i);
     index_uses(&z);
