@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAKE_VOCAB = 97, FAKE_EMPTY_SLOT = -1, FAKE_MOST_MORE = 4 };
+#ifndef FAKE_VOCAB // a test may need another one
+#define FAKE_VOCAB 97
+#endif
+enum { FAKE_EMPTY_SLOT = -1, FAKE_MOST_MORE = 4 };
 
 // ---------------------------------------------------------------------------------------------
 // The "model": functions of a list of ids

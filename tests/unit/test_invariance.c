@@ -86,8 +86,8 @@ static void fill_prompt(int32_t *ids, int n, uint64_t seed) {
         ids[i] = (int32_t)(draw(&seed) % (uint32_t)vocab);
 }
 
-static void submit(engine *e, uint64_t id, const int32_t *prompt, int n_prompt, int n, int output,
-                   uint64_t seed, bool prompt_logprobs) {
+static void submit_constrained(engine *e, uint64_t id, const int32_t *prompt, int n_prompt, int n,
+                               int output, uint64_t seed, bool prompt_logprobs, grammar *g) {
     engine_params p;
     engine_params_init(&p);
     p.n = n;
@@ -98,9 +98,15 @@ static void submit(engine *e, uint64_t id, const int32_t *prompt, int n_prompt, 
     p.seed = seed;
     p.n_logprobs = TOP;
     p.n_prompt_logprobs = prompt_logprobs ? 0 : -1;
+    p.grammar = g;
     base_err err = {0};
     if (engine_submit(e, id, prompt, n_prompt, &p, &err) != ENGINE_ACCEPTED)
         fail_msg("%s", err.message);
+}
+
+static void submit(engine *e, uint64_t id, const int32_t *prompt, int n_prompt, int n, int output,
+                   uint64_t seed, bool prompt_logprobs) {
+    submit_constrained(e, id, prompt, n_prompt, n, output, seed, prompt_logprobs, NULL);
 }
 
 static void record(transcript *t, const engine_event *ev) {
@@ -201,6 +207,42 @@ static void test_neighbours(void **state) {
         stack_close(&st);
         assert_same(&want, &got, "among neighbours");
     }
+}
+
+// The masks of other rows change nothing.
+static void test_constrained_neighbours(void **state) {
+    (void)state;
+    int32_t prompt[PROMPT], other[PROMPT];
+    token_vocab *vocab;
+    base_err err = {0};
+    if (token_vocab_load(&vocab, g_dir, &err))
+        fail_msg("%s", err.message);
+    const grammar_tokens none = {-1, -1, -1, -1, -1, -1, -1, 1, {0}};
+    grammar_vocab *grammars = grammar_vocab_create(vocab, &none);
+    grammar *g;
+    const grammar_spec spec = {.thinking_budget = -1,
+                               .answer = GRAMMAR_ANSWER_REGEX,
+                               .regex = "[a-f]{500}",
+                               .regex_len = 10,
+                               .answer_field = "regex"};
+    if (grammar_compile(&g, grammars, &spec, NULL, &err))
+        fail_msg("%s", err.message);
+    fill_prompt(prompt, PROMPT, 12);
+    transcript want = alone(&base_setup, prompt, true), got = {0};
+    stack st = stack_open(&base_setup);
+    for (int i = 0; i < 6; i++) {
+        if (i == 3)
+            submit(st.e, TARGET, prompt, PROMPT, 1, OUTPUT, 77, true);
+        fill_prompt(other, 20 * (i + 1), (uint64_t)i);
+        submit_constrained(st.e, (uint64_t)i, other, 20 * (i + 1), 1, OUTPUT, (uint64_t)i, false,
+                           g);
+    }
+    grammar_unref(g);
+    drain(st.e, &got);
+    stack_close(&st);
+    grammar_vocab_free(grammars);
+    token_vocab_free(vocab);
+    assert_same(&want, &got, "among constrained neighbours");
 }
 
 static void test_chunks(void **state) {
@@ -339,9 +381,10 @@ static int use_fast(void **state) {
 int main(void) {
     if (open_model())
         return 1;
-    const struct CMUnitTest tests[] = {BOTH(test_neighbours), BOTH(test_chunks),
-                                       BOTH(test_threads),    BOTH(test_prefix_cache),
-                                       BOTH(test_preemption), BOTH(test_choices)};
+    const struct CMUnitTest tests[] = {BOTH(test_neighbours),   BOTH(test_constrained_neighbours),
+                                       BOTH(test_chunks),       BOTH(test_threads),
+                                       BOTH(test_prefix_cache), BOTH(test_preemption),
+                                       BOTH(test_choices)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     model_close(g_model);
     char command[128];
