@@ -81,7 +81,7 @@ $(B)/abruzzi: $(B)/src/cli/main.o $(B)/libabruzzi.a
 $(B)/tests/%.o: CPPFLAGS += -Itests
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libabruzzi.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
-$(B)/tests/unit/test_split: LDLIBS += -lpcre2-8
+$(B)/tests/unit/test_split $(B)/tests/unit/test_grammar_dfa_regex: LDLIBS += -lpcre2-8
 $(B)/tests/kernels/%: $(B)/tests/kernels/%.o $(B)/libabruzzi.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 $(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libabruzzi.a

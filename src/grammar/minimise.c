@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { MAX_TRANSITIONS = 1 << 21 };
+enum { MAX_TRANSITIONS = 1 << 20 };
 
 typedef struct transitions {
     int n;

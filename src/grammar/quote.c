@@ -130,6 +130,7 @@ int grammar_dfa_quote(grammar_dfa **out, const grammar_dfa *d, base_err *err) {
     grammar_search_start(&search, n_symbols, key_of(BEFORE, 0));
     for (int32_t s = 0; s < search.draft.n_states && !search.full && d->n_states > 0; s++) {
         uint64_t key = search.keys[s], to;
+        search.full |= search.draft.n_states > GRAMMAR_MAX_STATES; // hardly any would be merged
         search.draft.accepts[s] = key >> 32 == AFTER;
         for (int c = 0; c < n_symbols; c++)
             if (step(d, key, bytes[c], &to))

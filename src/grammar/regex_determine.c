@@ -244,7 +244,7 @@ static int32_t state_of_set(determiner *d) {
     for (; d->slots[slot] != GRAMMAR_DEAD; slot = (slot + 1) & (d->n_slots - 1))
         if (is_set(d, d->slots[slot]))
             return d->slots[slot];
-    int32_t state = add_set(d);
+    int32_t state = d->draft->n_states < GRAMMAR_MAX_STATES ? add_set(d) : GRAMMAR_DEAD;
     if (state == GRAMMAR_DEAD) {
         d->work = MAX_WORK + 1;
         return state;

@@ -220,6 +220,10 @@ static int parse_members(parser *p, size_t start, regex_set *certain, regex_set 
         if (first.is_class && !seen[first.c][first.negated]) {
             regex_class_add(certain, possible, first.c, first.negated);
             seen[first.c][first.negated] = true;
+            if (seen[first.c][!first.negated]) { // [\s\S] is everything, in all dialects
+                regex_set_add(certain, 0, REGEX_MAX_CODE_POINT);
+                regex_set_add(possible, 0, REGEX_MAX_CODE_POINT);
+            }
         }
         last = first;
         if (first.is_class && hyphen) {
