@@ -39,11 +39,35 @@ static const struct {
     {"/v1/models", "GET", "OPTIONS, GET, HEAD", false},
     {"/v1/completions", "POST", "OPTIONS, POST", false},
     {"/v1/chat/completions", "POST", "OPTIONS, POST", false},
+    {"/v1/responses", "POST", "OPTIONS, POST", false},
+    {"/v1/messages", "POST", "OPTIONS, POST", false},
+    {"/v1/messages/count_tokens", "POST", "OPTIONS, POST", false},
 };
 enum { N_KNOWN = sizeof known / sizeof *known };
 
 static bool is_tokenizer_info(int i) {
     return strcmp(known[i].path, "/tokenizer_info") == 0;
+}
+
+// An error in the words of the path's clients.
+static void expect_refusal(const char *path, reply r, int status, const char *type,
+                           const char *anthropic) {
+    base_err err = {0};
+    if (strncmp(path, "/v1/messages", 12) != 0) {
+        expect_error(r, status, type);
+        return;
+    }
+    assert_int_equal(r.status, status);
+    json_t *json = base_json_parse(r.body.data, r.body.len, "error", BASE_ERR_USAGE, &err);
+    assert_non_null(json);
+    const json_t *error = json_object_get(json, "error");
+    assert_string_equal(json_string_value(json_object_get(json, "type")), "error");
+    assert_string_equal(json_string_value(json_object_get(error, "type")), anthropic);
+    assert_true(json_string_length(json_object_get(error, "message")) > 0);
+    assert_string_equal(json_string_value(json_object_get(json, "request_id")),
+                        reply_header(&r, "request-id"));
+    json_decref(json);
+    reply_free(&r);
 }
 
 static void methods_are_checked(void **state) {
@@ -57,7 +81,7 @@ static void methods_are_checked(void **state) {
                 continue;
             reply r = ask_with(&plain, methods[j], known[i].path, "", NULL);
             assert_string_equal(reply_header(&r, "Allow"), known[i].allow);
-            expect_error(r, 405, "BadRequestError");
+            expect_refusal(known[i].path, r, 405, "BadRequestError", "invalid_request_error");
         }
         reply r = ask_with(&plain, "OPTIONS", known[i].path, "", NULL);
         assert_int_equal(r.status, 204);
@@ -120,8 +144,9 @@ static void content_type_is_checked(void **state) {
         if (!strstr(known[i].methods, "POST") || known[i].open)
             continue;
         for (size_t j = 0; j < sizeof wrong / sizeof *wrong; j++)
-            expect_error(ask_with(&plain, "POST", known[i].path, wrong[j], prompt_body), 400,
-                         "BadRequestError");
+            expect_refusal(known[i].path,
+                           ask_with(&plain, "POST", known[i].path, wrong[j], prompt_body), 400,
+                           "BadRequestError", "invalid_request_error");
     }
     for (size_t j = 0; j < sizeof right / sizeof *right; j++) {
         reply r = ask_with(&plain, "POST", "/tokenize", right[j], prompt_body);
@@ -267,7 +292,7 @@ static int status_with(const service *s, const char *target, const char *method,
     int status = r.status;
     if (status == 401) {
         assert_string_equal(reply_header(&r, "WWW-Authenticate"), "Bearer");
-        expect_error(r, 401, "AuthenticationError");
+        expect_refusal(target, r, 401, "AuthenticationError", "authentication_error");
     } else {
         reply_free(&r);
     }
@@ -307,6 +332,8 @@ static void keys_guard_every_route(void **state) {
         const char *path = known[i].path, *method = known[i].methods;
         int right = is_tokenizer_info(i)               ? 404
                     : strstr(path, "chat")             ? 400 // no messages
+                    : strstr(path, "/v1/messages")     ? 400 // no messages
+                    : strstr(path, "responses")        ? 400 // no input
                     : strcmp(path, "/detokenize") == 0 ? 400 // no tokens
                                                        : 200;
         if (strcmp(method, "GET POST") == 0)
