@@ -249,7 +249,8 @@ static int count_digits(reader *r, const grammar_range *range, base_err *err) {
     return 0;
 }
 
-// What has a single spelling, or none of at most 15 digits: the bounds themselves.
+// Where nothing of at most 15 digits fits: the bounds themselves. (Not next to an open one, to
+// which they might be rounded.)
 static int spell_bounds(grammar_dfa **out, const bound *min, const bound *max, base_err *err) {
     char texts[2][DECIMAL_MAX_DIGITS * 2 + 4];
     const char *at[2];
@@ -261,7 +262,7 @@ static int spell_bounds(grammar_dfa **out, const bound *min, const bound *max, b
         if (!bounds[i]->present || bounds[i]->open || d->n_whole + d->n_fraction > MAX_BOUND_DIGITS)
             continue;
         int order = other->present ? decimal_compare(d, &other->at) : 0;
-        if (other->present && (order == 0 ? other->open : (i == 0) != (order < 0)))
+        if (other->present && (other->open || (order != 0 && (i == 0) != (order < 0))))
             continue;
         snprintf(texts[n], sizeof texts[n], "%s%.*s%s%.*s", d->negative ? "-" : "", d->n_whole,
                  d->digits, d->n_fraction > 0 ? "." : "", d->n_fraction, d->digits + d->n_whole);
