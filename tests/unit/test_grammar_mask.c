@@ -1,0 +1,434 @@
+// Masks against brute force, over random programs and walks: an id is in the mask if and only if
+// its bytes can be pushed. What walks end with is read by a plain reader and by jansson; from every
+// place there is a way to an end; rolling back is as never having gone on.
+#include "grammar/grammar.h"
+#include "match_fixture.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+typedef struct fixture {
+    token_vocab *vocabs[2];
+    grammar_trie *tries[2];
+} fixture;
+
+static fixture shared;
+
+static int setup(void **state) {
+    (void)state;
+    shared.vocabs[0] = match_nasty_vocab();
+    shared.vocabs[1] = fixture_chat_vocab(NULL);
+    for (int i = 0; i < 2; i++)
+        shared.tries[i] = grammar_trie_create(shared.vocabs[i]);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        grammar_trie_free(shared.tries[i]);
+        token_vocab_free(shared.vocabs[i]);
+    }
+    return 0;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Random programs
+
+static const char *const keys[] = {"a", "ab", "abc", "b", "x-1", "", "\\\"q", "\xc3\xa9"};
+enum { N_KEYS = sizeof keys / sizeof *keys };
+
+// Names that objects may restrict other keys to; of the finite ones all texts.
+typedef struct names {
+    const char *pattern;
+    const char *texts[8];
+} names;
+static const names name_kinds[] = {
+    {NULL, {NULL}},
+    {"x-[a-z0-9]+", {NULL}},
+    {"([a-z_]|\\\\n)*", {NULL}},
+    {"(ab|abc|b|c|x-1)", {"ab", "abc", "b", "c", "x-1"}},
+    {"[ab]{1,2}", {"a", "b", "aa", "ab", "ba", "bb"}},
+    {"[a-z_]{1,40}", {NULL}},
+    {"[a-z]*_a", {NULL}},
+};
+
+static const char *const scalars[] = {
+    "-?(0|[1-9][0-9]*)",
+    "true|false|null",
+    "-?(0|[1-9][0-9]{0,2})(\\.[0-9]+)?",
+    "\"(a|ab|abc|x-1|\\\\\"q)\"",
+    "\"[a-z]{2,5}\"",
+    "\"[^\"\\\\\\x00-\\x1f]*\"",
+    "\"a[^\"\\\\\\x00-\\x1f]*b\"",
+    "\"[^\"\\\\\\x00-\\x1f]{0,30}\"",
+    "\"([^\"\\\\\\x00-\\x1f]|\\\\[nt\"])*\"",
+    "1|12|121|\"1\"|\\[1,2\\]",
+};
+enum { N_SCALARS = sizeof scalars / sizeof *scalars };
+
+typedef struct maker {
+    grammar_program *p;
+    uint64_t seed;
+    int32_t done[64]; // nodes with a finite instance
+    int n_done;
+} maker;
+
+static int32_t any_done(maker *m) {
+    return m->done[match_random(&m->seed, (uint32_t)m->n_done)];
+}
+
+static bool is_in(const char *text, const char *const *at, int n) {
+    for (int i = 0; i < n; i++) {
+        if (at[i] && strcmp(at[i], text) == 0)
+            return true;
+    }
+    return false;
+}
+
+// How many different keys an object can have at most; a large number: no limit.
+static int64_t pool_of(const grammar_node *o, const names *n) {
+    int64_t pool = 0, others = 0;
+    const char *declared[N_KEYS] = {NULL};
+    for (int i = 0; i < o->u.object.n; i++) {
+        declared[i] = o->u.object.properties[i].key;
+        pool += o->u.object.properties[i].node >= 0;
+    }
+    if (o->u.object.additional < 0)
+        return pool;
+    if (!n->texts[0])
+        return 1000;
+    for (int i = 0; i < 8 && n->texts[i]; i++)
+        others += !is_in(n->texts[i], declared, o->u.object.n);
+    return pool + others;
+}
+
+// `later` may be used where it is not needed for an instance: so programs are recursive.
+static int32_t make_object(maker *m, int32_t later) {
+    int32_t id = match_object(m->p, 0, -1);
+    const names *kind = &name_kinds[match_random(&m->seed, 7)];
+    for (int i = 0; i < N_KEYS; i++) {
+        uint32_t what = match_random(&m->seed, 6);
+        if (what == 0)
+            match_property(m->p, id, keys[i], any_done(m), true);
+        else if (what == 1)
+            match_property(m->p, id, keys[i], match_random(&m->seed, 3) ? any_done(m) : later,
+                           false);
+        else if (what == 2 && match_random(&m->seed, 3) == 0)
+            match_property(m->p, id, keys[i], GRAMMAR_NO_NODE, false);
+    }
+    if (match_random(&m->seed, 2)) {
+        m->p->nodes[id].u.object.additional = any_done(m);
+        if (kind->pattern)
+            m->p->nodes[id].u.object.names = match_regex(m->p, kind->pattern);
+    }
+    grammar_node *o = &m->p->nodes[id];
+    int64_t required = o->u.object.n_required, pool = pool_of(o, kind);
+    // `later` has no instance yet: count it out, so that there always is one.
+    for (int i = 0; i < o->u.object.n; i++)
+        pool -= o->u.object.properties[i].node == later;
+    if (match_random(&m->seed, 2) && pool > 0)
+        o->u.object.min = match_random(&m->seed, (uint32_t)(pool > 6 ? 6 : pool) + 1);
+    int64_t least = o->u.object.min > required ? o->u.object.min : required;
+    // A walk that may choose any key would hardly ever meet the ones that are required.
+    if (match_random(&m->seed, 2) || (required > 0 && o->u.object.additional >= 0))
+        o->u.object.max = least + match_random(&m->seed, 3);
+    return id;
+}
+
+static int32_t make_array(maker *m, int32_t later) {
+    int32_t prefix[3], items = GRAMMAR_NO_NODE;
+    int n = (int)match_random(&m->seed, 4) % 3;
+    for (int i = 0; i < n; i++)
+        prefix[i] = any_done(m);
+    int64_t min = match_random(&m->seed, (uint32_t)n + 1), max = -1;
+    if (match_random(&m->seed, 4)) {
+        items = match_random(&m->seed, 3) || min > n ? any_done(m) : later;
+        if (items != later && match_random(&m->seed, 3) == 0)
+            min = match_random(&m->seed, 30);
+    }
+    if (match_random(&m->seed, 2))
+        max = min + match_random(&m->seed, 4);
+    return match_array(m->p, prefix, n, items, min, max);
+}
+
+static int32_t make_one(maker *m, int32_t later) {
+    int64_t min;
+    int32_t at[4];
+    switch (match_random(&m->seed, 6)) {
+    case 0:
+        return match_scalar(m->p, scalars[match_random(&m->seed, N_SCALARS)]);
+    case 1:
+        min = match_random(&m->seed, 2) ? 0 : match_random(&m->seed, 30);
+        return match_string(m->p, min,
+                            match_random(&m->seed, 2) ? min + match_random(&m->seed, 30) : -1);
+    case 2:
+        for (int i = 0; i < 4; i++)
+            at[i] = any_done(m);
+        return match_union(m->p, at, 1 + (int)match_random(&m->seed, 4));
+    case 3:
+        return make_array(m, later);
+    default:
+        return make_object(m, later);
+    }
+}
+
+static grammar_program *random_program(uint64_t seed) {
+    static const int spaces[] = {0, 1, 3, 8};
+    maker m = {.p = match_program(spaces[seed % 4]), .seed = seed * 77 + 5};
+    m.done[m.n_done++] = match_scalar(m.p, scalars[match_random(&m.seed, N_SCALARS)]);
+    m.done[m.n_done++] = match_string(m.p, 0, -1);
+    // The last node is an object that everything may refer to where it need not.
+    int n = 3 + (int)match_random(&m.seed, 8);
+    int32_t later = match_array(m.p, NULL, 0, m.done[0], 0, -1);
+    for (int i = 0; i < n; i++)
+        m.done[m.n_done++] = make_one(&m, later);
+    int32_t root = make_one(&m, later);
+    m.p->nodes[later].u.array.items = root;
+    m.p->root = root;
+    return m.p;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Walks
+
+enum { MAX_TEXT = 400 };
+
+typedef struct walk {
+    const token_vocab *vocab;
+    grammar_language *language;
+    grammar_matcher *matcher, *probe; // `probe` goes the same way, and ways that lead nowhere
+    const grammar_program *p;
+    uint64_t seed;
+    int n_ids, n_words;
+    uint32_t *mask, *want;
+    base_str text;
+    size_t lens[8192]; // of the tokens pushed
+    int n;
+} walk;
+
+static bool bit(const uint32_t *mask, int32_t id) {
+    return mask[id / 32] >> (id % 32) & 1;
+}
+
+static void start_walk(walk *w, int vocab, grammar_program *p, grammar_language *l, uint64_t seed) {
+    memset(w, 0, sizeof *w);
+    w->vocab = shared.vocabs[vocab];
+    w->language = l;
+    w->p = p;
+    w->seed = seed;
+    w->matcher = grammar_matcher_create(l, "", 0);
+    w->probe = grammar_matcher_create(l, "", 0);
+    w->n_ids = token_vocab_size(w->vocab);
+    w->n_words = (w->n_ids + 31) / 32;
+    w->mask = base_calloc((size_t)w->n_words, sizeof *w->mask);
+    w->want = base_calloc((size_t)w->n_words, sizeof *w->want);
+}
+
+static void end_walk(walk *w) {
+    grammar_matcher_free(w->matcher);
+    grammar_matcher_free(w->probe);
+    base_free(w->mask);
+    base_free(w->want);
+    base_str_free(&w->text);
+}
+
+static void fail_walk(const walk *w, const char *what, int32_t id) {
+    size_t len = 0;
+    const char *bytes = token_bytes(w->vocab, id, &len);
+    fail_msg("%s after '%.*s' with '%.*s'", what, (int)w->text.len,
+             w->text.data ? w->text.data : "", (int)len, bytes ? bytes : "");
+}
+
+// The mask is what can be pushed; some id or the end can come.
+static void check_mask(walk *w) {
+    int n = 0;
+    grammar_matcher_mask(w->matcher, w->mask, w->n_ids);
+    for (int32_t id = 0; id < w->n_ids; id++) {
+        size_t len;
+        const char *bytes = token_bytes(w->vocab, id, &len);
+        bool can = !token_is_control(w->vocab, id) && grammar_matcher_push(w->probe, bytes, len);
+        if (can)
+            grammar_matcher_rollback(w->probe, 1);
+        if (can != bit(w->mask, id))
+            fail_walk(w, can ? "not in the mask" : "in the mask", id);
+        n += can;
+    }
+    if (n == 0 && !grammar_matcher_may_end(w->matcher))
+        fail_walk(w, "no way on", -1);
+    if (grammar_matcher_must_end(w->matcher) != (n == 0))
+        fail_walk(w, "must_end is wrong", -1);
+}
+
+static void push(walk *w, int32_t id) {
+    size_t len;
+    const char *bytes = token_bytes(w->vocab, id, &len);
+    if (!grammar_matcher_push(w->matcher, bytes, len) ||
+        !grammar_matcher_push(w->probe, bytes, len))
+        fail_walk(w, "refused", id);
+    base_str_add(&w->text, bytes, len);
+    w->lens[w->n++] = len;
+}
+
+static bool in_string(const walk *w) {
+    bool in = false;
+    for (size_t i = 0; i < w->text.len; i++) {
+        if (in && w->text.data[i] == '\\')
+            i++;
+        else if (w->text.data[i] == '"')
+            in = !in;
+    }
+    return in;
+}
+
+// An allowed id: the greater `slack`, the rather one that brings the end nearer.
+static int32_t choose(walk *w, uint32_t slack) {
+    const char *order = in_string(w) ? "\"" : "}],:\"1t";
+    for (int i = 0; order[i] && match_random(&w->seed, slack + 1) < slack; i++) {
+        for (int32_t id = 0; id < 256; id++) {
+            size_t len;
+            const char *bytes = token_bytes(w->vocab, id, &len);
+            if (bytes && len == 1 && bytes[0] == order[i] && bit(w->mask, id) &&
+                !token_is_control(w->vocab, id))
+                return id;
+        }
+    }
+    int32_t start = (int32_t)match_random(&w->seed, (uint32_t)w->n_ids), id = start;
+    do {
+        if (bit(w->mask, id))
+            return id;
+        id = (id + 1) % w->n_ids;
+    } while (id != start);
+    return -1;
+}
+
+static void check_text(walk *w) {
+    json_error_t error;
+    json_t *value =
+        json_loadb(w->text.data, w->text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!value && !strstr(error.text, "too big")) {
+        print_message("%s\n", error.text);
+        fail_walk(w, "no JSON", -1);
+    }
+    json_decref(value);
+    if (w->text.len < MAX_TEXT && !match_reads(w->p, w->text.data, (int)w->text.len))
+        fail_walk(w, "not in the language", -1);
+}
+
+static int n_finished, n_endless;
+
+// Goes on to an end without looking at every id. There always is a way on; that it is a long one
+// (items of items of items) happens.
+static void finish(walk *w) {
+    int steps = 0;
+    for (; steps < 3000 && !grammar_matcher_may_end(w->matcher); steps++) {
+        grammar_matcher_mask(w->matcher, w->mask, w->n_ids);
+        int32_t id = choose(w, 1 << 20);
+        if (id < 0)
+            fail_walk(w, "stuck", -1);
+        push(w, id);
+    }
+    n_finished += steps < 3000;
+    n_endless += steps == 3000;
+    if (steps < 3000)
+        check_text(w);
+}
+
+static int go(walk *w, int steps, int check_each) {
+    for (int i = 0; i < steps; i++) {
+        if (i % check_each == 0)
+            check_mask(w);
+        else
+            grammar_matcher_mask(w->matcher, w->mask, w->n_ids);
+        if (grammar_matcher_may_end(w->matcher))
+            check_text(w);
+        int32_t id = choose(w, i > steps / 2 ? 8 : 0);
+        if (id < 0)
+            return i;
+        push(w, id);
+    }
+    return steps;
+}
+
+// ---------------------------------------------------------------------------------------------
+
+static int scale(int n) {
+    return getenv("ABRUZZI_TEST_FULL") ? 20 * n : n;
+}
+
+static void random_programs(int vocab, int n_programs, int n_walks, int steps, int check_each) {
+    for (int i = 0; i < scale(n_programs); i++) {
+        grammar_program *p = random_program((uint64_t)i);
+        grammar_language *l = grammar_language_create(shared.tries[vocab], p);
+        for (int j = 0; j < n_walks; j++) { // of two walks with one seed the second is warm
+            walk w;
+            start_walk(&w, vocab, p, l, (uint64_t)(i * 100 + j / 2));
+            go(&w, steps, check_each);
+            finish(&w);
+            end_walk(&w);
+        }
+        grammar_language_free(l);
+    }
+}
+
+static void assert_most_finished(void) {
+    assert_true(n_finished > 20 * n_endless);
+}
+
+static void test_masks_are_what_can_be_pushed(void **state) {
+    (void)state;
+    random_programs(0, 150, 6, 60, 1);
+    assert_most_finished();
+}
+
+static void test_masks_of_a_usual_vocabulary(void **state) {
+    (void)state;
+    random_programs(1, 60, 4, 40, 2);
+    assert_most_finished();
+}
+
+// From wherever a rollback leads to, the same is allowed as by a matcher that was never there.
+static void test_rollback_is_as_replay(void **state) {
+    (void)state;
+    for (int i = 0; i < scale(60); i++) {
+        grammar_program *p = random_program((uint64_t)i + 1000);
+        grammar_language *l = grammar_language_create(shared.tries[0], p);
+        walk w;
+        start_walk(&w, 0, p, l, (uint64_t)i);
+        int kept = 0; // places that can be gone back to
+        for (int round = 0; round < 6; round++) {
+            kept += go(&w, 1 + (int)match_random(&w.seed, 90), 1000);
+            kept = kept < GRAMMAR_MAX_ROLLBACK ? kept : GRAMMAR_MAX_ROLLBACK;
+            int back = (int)match_random(&w.seed, (uint32_t)kept + 1);
+            kept -= back;
+            grammar_matcher_rollback(w.matcher, back);
+            for (int j = 0; j < back; j++)
+                w.text.len -= w.lens[--w.n];
+            grammar_matcher_free(w.probe);
+            w.probe = grammar_matcher_create(l, "", 0);
+            size_t at = 0;
+            for (int j = 0; j < w.n; at += w.lens[j++])
+                assert_true(grammar_matcher_push(w.probe, w.text.data + at, w.lens[j]));
+            grammar_matcher_mask(w.probe, w.want, w.n_ids);
+            check_mask(&w);
+            assert_memory_equal(w.mask, w.want, (size_t)w.n_words * sizeof *w.mask);
+            assert_int_equal(grammar_matcher_may_end(w.matcher), grammar_matcher_may_end(w.probe));
+        }
+        finish(&w);
+        end_walk(&w);
+        grammar_language_free(l);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_masks_are_what_can_be_pushed),
+        cmocka_unit_test(test_masks_of_a_usual_vocabulary),
+        cmocka_unit_test(test_rollback_is_as_replay),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
