@@ -99,6 +99,21 @@ static int check_together(const api_reading *r) {
                           "cannot be given together with a tool_choice that asks for a call");
 }
 
+// "FIELD: reason", where the field is a path through a schema, with names that clients chose. One
+// too long is cut: it then names what leads there.
+static int fail_schema(const api_reading *r, const base_err *err) {
+    char field[sizeof r->body.error->param] = "";
+    const char *end = strstr(err->message, ": ");
+    size_t len = end ? (size_t)(end - err->message) : 0;
+    if (len >= sizeof field) {
+        len = sizeof field - 1;
+        while (len > 0 && err->message[len] != '.')
+            len--;
+    }
+    memcpy(field, err->message, len);
+    return api_fail(r->body.error, 400, field, "%s", err->message);
+}
+
 int api_constrain(api_reading *r) {
     grammar_spec spec = {.answer = GRAMMAR_ANSWER_TEXT};
     api_call *c = r->call;
@@ -115,7 +130,7 @@ int api_constrain(api_reading *r) {
         return api_field_fail(&r->body, 501, field, "this server cannot constrain outputs");
     rc = grammar_compile(&c->grammar, r->options->grammar, &spec, &c->relaxed, &err);
     if (rc == BASE_ERR_USAGE)
-        return api_fail_field(r->body.error, &err);
+        return fail_schema(r, &err);
     if (rc)
         return api_fail(r->body.error, 503, "", "%s", err.message);
     c->params.grammar = c->grammar;

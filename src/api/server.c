@@ -7,7 +7,7 @@
 
 enum {
     N_WORKERS = 2,
-    MAX_JOBS = 64,             // bodies waiting for a worker,
+    MAX_JOBS = 4096,           // bodies waiting for a worker,
     MAX_BODIES = 4,            // and this many of the largest size
     END_MS = 1000,             // for telling those who wait that the server stops
     FLUSH_MS = 2000,           // for writing out what has been answered

@@ -265,6 +265,25 @@ static void test_unknown_keywords(void **state) {
             400, "response_format.json_schema.schema.minContains");
 }
 
+// The field of an error is a path through names that clients chose.
+static void test_paths_of_errors(void **state) {
+    (void)state;
+    base_str fields = {0};
+    refused("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{"
+            "\"properties\":{\"a b\":{\"not\":{}}}}}}",
+            400, "response_format.json_schema.schema.properties.a b.not");
+    base_str_adds(&fields, "\"structured_outputs\":{\"json\":");
+    for (int i = 0; i < 30; i++)
+        base_str_adds(&fields, "{\"items\":");
+    base_str_adds(&fields, "{\"not\":{}}");
+    for (int i = 0; i < 30; i++)
+        base_str_adds(&fields, "}");
+    base_str_adds(&fields, "}");
+    assert_null(parse(API_CHAT, fields.data));
+    assert_int_equal(strncmp(error.param, "structured_outputs.json.items.items.", 36), 0);
+    base_str_free(&fields);
+}
+
 // Whatever ids the history has, none is made again.
 static void test_calls_count_on(void **state) {
     (void)state;
@@ -322,6 +341,7 @@ int main(void) {
         cmocka_unit_test_setup(test_budgets, reset),
         cmocka_unit_test_setup(test_forms, reset),
         cmocka_unit_test_setup(test_unknown_keywords, reset),
+        cmocka_unit_test_setup(test_paths_of_errors, reset),
         cmocka_unit_test_setup(test_calls_count_on, reset),
         cmocka_unit_test_setup(test_tokenize, reset),
         cmocka_unit_test_setup(test_dialects, reset),
