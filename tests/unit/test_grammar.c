@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -181,6 +182,7 @@ static void test_auto(void **state) {
                   "functions.go:1" CA "{}" CE SE "And now?" SB CALL("get_weather", "2") SE
                   "Done" END);
     check_only(g, OPEN SHUT "a" SB, CB);
+    check_only(g, OPEN SHUT SB CALL("get_weather", "0") SE SB, CB);
     check_only(g, OPEN SHUT "a" SB CB "functions.go:0", CA);
     check_only(g, OPEN SHUT "a" SB CALL("get_weather", "0"), CB SE);
     check_refuses(g, OPEN SHUT SB CB, "get_weather", CA, SE, END, NULL);
@@ -254,6 +256,27 @@ static void test_indices(void **state) {
     check_refuses(
         g, OPEN SHUT SB CALL("get_weather", "8") CALL("get_weather", "9") CB "functions.go:1", "1",
         CA, NULL);
+    grammar_unref(g);
+}
+
+// More calls than matchers are kept for, and back from each.
+static void test_many_calls(void **state) {
+    (void)state;
+    grammar *g = compile_tools(GRAMMAR_TOOLS_REQUIRED, false, 0);
+    grammar_state *s = after(g, OPEN SHUT SB);
+    for (int i = 0; i < 300; i++) {
+        char call[80];
+        bool go = i % 3 == 0;
+        snprintf(call, sizeof call, CB "functions.%s:%d" CA "%s" CE, go ? "go" : "get_weather", i,
+                 go ? "{}" : OSLO);
+        base_ids ids = encode(call);
+        take(s, call);
+        grammar_state_rollback(s, (int)ids.len);
+        take(s, call);
+        base_ids_free(&ids);
+    }
+    take(s, SE END);
+    grammar_state_free(s);
     grammar_unref(g);
 }
 
@@ -558,19 +581,13 @@ static void test_rollback(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_auto),
-        cmocka_unit_test(test_bare_calls),
-        cmocka_unit_test(test_one_call),
-        cmocka_unit_test(test_required),
-        cmocka_unit_test(test_indices),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_budget_of_characters),
-        cmocka_unit_test(test_free_calls),
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_answer_or_calls),
-        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_nothing),         cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_bare_calls),      cmocka_unit_test(test_one_call),
+        cmocka_unit_test(test_required),        cmocka_unit_test(test_indices),
+        cmocka_unit_test(test_many_calls),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_budget),          cmocka_unit_test(test_budget_of_characters),
+        cmocka_unit_test(test_free_calls),      cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_answer_or_calls), cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_rollback),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
