@@ -47,21 +47,7 @@ int grammar_symbols_make(uint8_t symbols[256], const uint32_t traits[256], uint8
     return n;
 }
 
-// Inside a character: how many bytes are to come, and what the next one may be.
-int grammar_utf8_step(int state, unsigned char byte) {
-    static const struct {
-        unsigned char low, high;
-        int next;
-    } steps[GRAMMAR_UTF8_STATES] = {
-        {0, 0, 0},       {0x80, 0xbf, 0}, {0x80, 0xbf, 1},
-        {0x80, 0xbf, 2}, {0xa0, 0xbf, 1}, // after E0: nothing that fits in two bytes
-        {0x80, 0x9f, 1},                  // after ED: no surrogates
-        {0x90, 0xbf, 2},                  // after F0: nothing that fits in three bytes
-        {0x80, 0x8f, 2},                  // after F4: up to U+10FFFF
-    };
-    if (state > 0)
-        return byte >= steps[state].low && byte <= steps[state].high ? steps[state].next
-                                                                     : GRAMMAR_DEAD;
+static int utf8_lead(unsigned char byte) {
     if (byte < 0x80)
         return 0;
     if (byte < 0xc2 || byte > 0xf4)
@@ -71,6 +57,24 @@ int grammar_utf8_step(int state, unsigned char byte) {
     if (byte < 0xf0)
         return byte == 0xe0 ? 4 : byte == 0xed ? 5 : 2;
     return byte == 0xf0 ? 6 : byte == 0xf4 ? 7 : 3;
+}
+
+// Inside a character: what the next byte may be, and how many are to come then.
+int grammar_utf8_step(int state, unsigned char byte) {
+    static const struct {
+        unsigned char low, high;
+        int next;
+    } steps[GRAMMAR_UTF8_STATES - 1] = {
+        {0x80, 0xbf, 0}, {0x80, 0xbf, 1},
+        {0x80, 0xbf, 2}, {0xa0, 0xbf, 1}, // after E0: nothing that fits in two bytes
+        {0x80, 0x9f, 1},                  // after ED: no surrogates
+        {0x90, 0xbf, 2},                  // after F0: nothing that fits in three bytes
+        {0x80, 0x8f, 2},                  // after F4: up to U+10FFFF
+    };
+    if (state == 0)
+        return utf8_lead(byte);
+    bool fits = byte >= steps[state - 1].low && byte <= steps[state - 1].high;
+    return fits ? steps[state - 1].next : GRAMMAR_DEAD;
 }
 
 // ---------------------------------------------------------------------------------------------

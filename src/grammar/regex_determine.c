@@ -219,7 +219,7 @@ static int32_t add_set(determiner *d) {
     if (state == GRAMMAR_DEAD)
         return state;
     if (state + 2 > d->cap_begins) {
-        d->cap_begins = d->cap_begins == 0 ? 64 : d->cap_begins * 2;
+        d->cap_begins *= 2;
         d->begins = base_realloc(d->begins, (size_t)d->cap_begins * sizeof *d->begins);
     }
     size_t n = (size_t)d->n_found;
@@ -257,7 +257,7 @@ static int32_t state_of_set(determiner *d) {
 
 static void link_class(determiner *d, int class, int target) {
     if (d->n_links == d->cap_links) {
-        d->cap_links = d->cap_links == 0 ? 256 : d->cap_links * 2;
+        d->cap_links *= 2;
         d->links = base_realloc(d->links, (size_t)d->cap_links * sizeof *d->links);
         d->targets = base_realloc(d->targets, (size_t)d->cap_links * sizeof *d->targets);
     }
@@ -310,10 +310,15 @@ static void determine(determiner *d, int entry) {
 static int run(grammar_draft *out, const nfa *m, int entry, const regex_alphabet *a,
                base_err *err) {
     size_t n = (size_t)m->n;
-    determiner d = {.nfa = m, .alphabet = a, .draft = out};
+    determiner d = {.nfa = m, .alphabet = a, .draft = out, .cap_begins = 64, .cap_links = 64};
     d.stack = base_alloc(2 * n * sizeof *d.stack);
     d.seen = base_calloc(2 * n, sizeof *d.seen);
     d.found = base_alloc(n * sizeof *d.found);
+    d.cap_items = 64;
+    d.items = base_alloc(d.cap_items * sizeof *d.items);
+    d.begins = base_alloc((size_t)d.cap_begins * sizeof *d.begins);
+    d.links = base_alloc((size_t)d.cap_links * sizeof *d.links);
+    d.targets = base_alloc((size_t)d.cap_links * sizeof *d.targets);
     d.heads = base_alloc((size_t)a->n_classes * sizeof *d.heads);
     grammar_draft_start(out, a->n_classes);
     determine(&d, entry);

@@ -18,7 +18,7 @@ typedef struct runs {
 } runs;
 
 static void runs_add(runs *r, int low, int high, int32_t to) {
-    if (r->n == r->cap) {
+    if (r->at == NULL || r->n == r->cap) {
         r->cap = r->cap == 0 ? 64 : r->cap * 2;
         r->at = base_realloc(r->at, (size_t)r->cap * sizeof *r->at);
     }
@@ -256,11 +256,11 @@ static void note_ends(const runs *r, uint32_t traits[256]) {
     }
 }
 
-static void write_runs(grammar_draft *d, int32_t state, const run *at, int n,
+static void write_runs(grammar_draft *d, int32_t state, const runs *list, int begin, int end,
                        const uint8_t symbols[256]) {
-    for (int i = 0; i < n; i++)
-        for (int c = symbols[at[i].low]; c <= symbols[at[i].high]; c++)
-            d->next[(size_t)state * (size_t)d->n_symbols + (size_t)c] = at[i].to;
+    for (int i = begin; i < end; i++)
+        for (int c = symbols[list->at[i].low]; c <= symbols[list->at[i].high]; c++)
+            d->next[(size_t)state * (size_t)d->n_symbols + (size_t)c] = list->at[i].to;
 }
 
 // Symbols are the intervals of bytes that no run cuts, in order.
@@ -281,12 +281,10 @@ static int write_states(grammar_dfa **out, const lowering *l, base_err *err) {
         }
     for (int32_t s = 0; s < n; s++) {
         draft.accepts[s] = l->draft->accepts[s];
-        write_runs(&draft, s, l->leads.at + l->lead_begins[s], l->lead_ends[s] - l->lead_begins[s],
-                   symbols);
+        write_runs(&draft, s, &l->leads, l->lead_begins[s], l->lead_ends[s], symbols);
     }
     for (int32_t s = 0; s < l->n_states; s++)
-        write_runs(&draft, n + s, l->runs.at + l->begins[s], l->begins[s + 1] - l->begins[s],
-                   symbols);
+        write_runs(&draft, n + s, &l->runs, l->begins[s], l->begins[s + 1], symbols);
     return grammar_draft_finish(out, &draft, symbols, err);
 }
 
