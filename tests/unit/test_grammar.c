@@ -265,7 +265,7 @@ static void test_many_calls(void **state) {
     grammar *g = compile_tools(GRAMMAR_TOOLS_REQUIRED, false, 0);
     grammar_state *s = after(g, OPEN SHUT SB);
     for (int i = 0; i < 300; i++) {
-        char call[80];
+        char call[160];
         bool go = i % 3 == 0;
         snprintf(call, sizeof call, CB "functions.%s:%d" CA "%s" CE, go ? "go" : "get_weather", i,
                  go ? "{}" : OSLO);
