@@ -16,7 +16,7 @@ static answer answer_of_word(const char *word) {
     for (int i = 0; i < 2; i++)
         for (int k = 0; k < 4; k++)
             if (strcasecmp(word, words[i][k]) == 0)
-                return i;
+                return (answer)i;
     return SAYS_NOTHING;
 }
 
