@@ -4,7 +4,7 @@
 #include <string.h>
 
 // Work on automata for speed alone; beyond it masks are walked byte by byte.
-enum { DFA_BUDGET = 4 << 20 };
+enum { DFA_BUDGET = 8 << 20 };
 // Work on unions of unions; beyond it a union is read in one way only.
 enum { UNION_BUDGET = 1 << 20 };
 

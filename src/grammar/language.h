@@ -139,6 +139,12 @@ static inline int64_t match_need(int64_t min, int64_t count, int64_t most) {
     return min <= count ? 0 : (min - count > most ? most : min - count);
 }
 
+// The bytes that may come next, and perhaps some that may not: what walks need not even try.
+void match_first_bytes(const grammar_language *l, const match_frame *t, bool first[256]);
+
+// What a matcher takes, for tests: it must not grow with the text.
+size_t match_bytes(const grammar_matcher *m);
+
 // What a mask depends on: equal hashes, equal masks.
 match_hash match_thread_hash(const grammar_language *l, const match_frame *t);
 
@@ -167,7 +173,7 @@ mask_entry *mask_cache_add(mask_cache *c, match_hash key, const uint32_t *base, 
                            size_t n_ids, size_t n_words);
 void mask_entry_add(const mask_entry *e, uint32_t *mask, size_t n_words);
 
-// Ids found by walking tries; `ids` are those found since they were last cleared.
+// Ids found by walking tries.
 struct mask_walker {
     const grammar_trie *trie;
     struct mask_level *levels; // [max_bytes + 1]
@@ -175,7 +181,7 @@ struct mask_walker {
     match_frame *frames;       // [cap_frames] the threads of all levels
     size_t cap_frames;
     match_arena arena;
-    int32_t *ids; // [cap_ids]
+    int32_t *ids; // [cap_ids] those found since the last trim
     size_t n_ids, cap_ids;
     uint64_t n_nodes; // looked at so far
 };
@@ -184,6 +190,7 @@ mask_walker *mask_walker_create(const grammar_trie *t);
 void mask_walker_free(mask_walker *w); // NULL is fine
 size_t mask_walker_bytes(const mask_walker *w);
 void mask_walker_add_id(mask_walker *w, int32_t id);
+void mask_walker_trim(mask_walker *w); // forgets the ids
 // Adds the ids of a trie that a thread can take.
 void mask_walk_thread(grammar_language *l, const trie_part *part, const match_frame *t);
 // The same for an automaton alone. False: a state was met from which few texts are left.

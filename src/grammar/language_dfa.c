@@ -16,39 +16,65 @@ static int place_after(const match_text *text, int place, unsigned char byte) {
     return next < 0 ? OUTSIDE : next;
 }
 
+// Where each class of bytes leads from each place: a bit for each place.
+typedef struct ways {
+    uint32_t to[256][N_PLACES];
+} ways;
+
+static ways *find_ways(const grammar_dfa *d, const match_text *text) {
+    ways *w = base_calloc(1, sizeof *w);
+    for (int byte = 0; byte < 256; byte++)
+        for (int place = 0; place < N_PLACES; place++)
+            w->to[d->classes[byte]][place] |= (uint32_t)1
+                                              << place_after(text, place, (unsigned char)byte);
+    return w;
+}
+
+typedef struct marking {
+    const grammar_dfa *dfa;
+    const ways *ways;
+    uint32_t *places, *done; // [n_states] a bit for each place; what has been followed of them
+    int32_t *waiting;        // states of which something has not; each at most once
+    int n_waiting;
+} marking;
+
+static void reach(marking *m, int32_t state, uint32_t places) {
+    bool waits = m->places[state] != m->done[state];
+    m->places[state] |= places;
+    if (!waits && m->places[state] != m->done[state])
+        m->waiting[m->n_waiting++] = state;
+}
+
+static void follow(marking *m, int32_t state) {
+    uint32_t fresh = m->places[state] & ~m->done[state];
+    m->done[state] = m->places[state];
+    for (; fresh; fresh &= fresh - 1)
+        for (int class = 0; class < m->dfa->n_classes; class ++) {
+            int32_t next = m->dfa->next[(size_t)state * (size_t)m->dfa->n_classes + (size_t) class];
+            if (next >= 0)
+                reach(m, next, m->ways->to[class][__builtin_ctz(fresh)]);
+        }
+}
+
 static void mark_inside(language_dfa *d, const match_text *text, int start, int64_t *budget) {
-    const grammar_dfa *dfa = d->dfa;
-    int n = dfa->n_states, n_waiting = 0;
-    if ((*budget -= (int64_t)n * 256) < 0 || n == 0)
+    size_t n = (size_t)d->dfa->n_states;
+    if (n == 0 || (*budget -= (int64_t)n * d->dfa->n_classes) < 0)
         return;
-    uint32_t *places = base_calloc((size_t)n, sizeof *places); // a bit for each
-    uint32_t *done = base_calloc((size_t)n, sizeof *done);
-    int32_t *waiting = base_alloc((size_t)n * sizeof *waiting);
-    places[0] = (uint32_t)1 << start;
-    waiting[n_waiting++] = 0;
-    while (n_waiting > 0) { // a state waits at most once: `done` lags behind `places` meanwhile
-        int32_t state = waiting[--n_waiting];
-        uint32_t fresh = places[state] & ~done[state];
-        done[state] = places[state];
-        for (; fresh; fresh &= fresh - 1)
-            for (int byte = 0; byte < 256; byte++) {
-                int32_t next = grammar_dfa_step(dfa, state, (unsigned char)byte);
-                if (next < 0)
-                    continue;
-                bool waits = places[next] != done[next];
-                places[next] |= (uint32_t)1
-                                << place_after(text, __builtin_ctz(fresh), (unsigned char)byte);
-                if (!waits && next != state && places[next] != done[next])
-                    waiting[n_waiting++] = next;
-            }
-        if (places[state] != done[state])
-            waiting[n_waiting++] = state;
-    }
-    for (int i = 0; i < n; i++)
-        d->flags[i] |= places[i] == (uint32_t)1 << MATCH_TEXT_IN ? LANGUAGE_INSIDE : 0;
-    base_free(waiting);
-    base_free(done);
-    base_free(places);
+    ways *known = find_ways(d->dfa, text);
+    marking m = {.dfa = d->dfa,
+                 .ways = known,
+                 .places = base_calloc(n, sizeof *m.places),
+                 .done = base_calloc(n, sizeof *m.done),
+                 .waiting = base_alloc(n * sizeof *m.waiting)};
+    reach(&m, 0, (uint32_t)1 << start);
+    while (m.n_waiting > 0)
+        follow(&m, m.waiting[--m.n_waiting]);
+    for (size_t i = 0; i < n; i++)
+        d->flags[i] |= m.places[i] == (uint32_t)1 << MATCH_TEXT_IN ? LANGUAGE_INSIDE : 0;
+    base_free(m.waiting);
+    base_free(m.done);
+    base_free(m.places);
+    base_free(known);
 }
 
 // ---------------------------------------------------------------------------------------------

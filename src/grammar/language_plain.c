@@ -1,19 +1,23 @@
-// How many plain characters (whole ones, no quote, backslash or control) an automaton is sure to
+// How many plain characters (see trie.h) an automaton is sure to
 // take from a state, whichever they are: the shortest way to a dead end, found backwards from all
 // dead ends at once. Texts of "any character" are known by it, and masks for them need no walk.
 #include "grammar/language.h"
 
 // A state of the automaton and how far in a character it is.
-typedef enum { WHOLE, ONE, TWO, THREE, E0, ED, F0, F4, N_PARTS } part;
+typedef enum { WHOLE, ONE, TWO, THREE, E0, E2, E2_80, ED, F0, F4, N_PARTS } part;
 
 typedef struct range {
     uint8_t first, last, next;
 } range;
 
-static const range ranges[N_PARTS][8] = {
+enum { MAX_RANGES = 10 };
+
+static const range ranges[N_PARTS][MAX_RANGES] = {
     [WHOLE] = {{0xc2, 0xdf, ONE},
                {0xe0, 0xe0, E0},
-               {0xe1, 0xec, TWO},
+               {0xe1, 0xe1, TWO},
+               {0xe2, 0xe2, E2},
+               {0xe3, 0xec, TWO},
                {0xed, 0xed, ED},
                {0xee, 0xef, TWO},
                {0xf0, 0xf0, F0},
@@ -23,6 +27,8 @@ static const range ranges[N_PARTS][8] = {
     [TWO] = {{0x80, 0xbf, ONE}},
     [THREE] = {{0x80, 0xbf, TWO}},
     [E0] = {{0xa0, 0xbf, ONE}},
+    [E2] = {{0x80, 0x80, E2_80}, {0x81, 0xbf, ONE}},
+    [E2_80] = {{0x80, 0xa7, WHOLE}, {0xaa, 0xbf, WHOLE}},
     [ED] = {{0x80, 0x9f, ONE}},
     [F0] = {{0x90, 0xbf, TWO}},
     [F4] = {{0x80, 0x8f, TWO}},
@@ -58,7 +64,7 @@ static void make_moves(moves *m, const grammar_dfa *d) {
         m->first[from] = n;
         if (from == WHOLE)
             add_moves(m, &n, d, from, (range){0x20, 0x7f, WHOLE});
-        for (int i = 0; i < 8 && ranges[from][i].last; i++)
+        for (int i = 0; i < MAX_RANGES && ranges[from][i].last; i++)
             add_moves(m, &n, d, from, ranges[from][i]);
     }
     m->first[N_PARTS] = n;

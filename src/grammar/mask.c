@@ -48,6 +48,7 @@ static void walk_long(grammar_language *l, const language_dfa *d, int32_t state)
 static mask_entry *remember(grammar_language *l, match_hash key, const uint32_t *base) {
     mask_walker *w = l->walker;
     mask_entry *e = mask_cache_add(l->cache, key, base, w->ids, w->n_ids, l->trie->n_words);
+    mask_walker_trim(w);
     atomic_store_explicit(&l->changing_bytes, mask_cache_bytes(l->cache) + mask_walker_bytes(w),
                           memory_order_relaxed);
     return e;
@@ -61,7 +62,6 @@ static const mask_entry *inside_of(grammar_language *l, const language_dfa *d, i
     mask_entry *e = mask_cache_find(l->cache, key);
     if (e)
         return e;
-    l->walker->n_ids = 0;
     if (!is_plain(d, state)) {
         bool clean = mask_walk_dfa(l->walker, &l->trie->all, d, state);
         e = remember(l, key, NULL);
@@ -139,7 +139,6 @@ static match_frame declared_only(const match_frame *t) {
 static const mask_entry *walk(grammar_language *l, const match_frame *t, mask_way way,
                               match_hash key) {
     const uint32_t *base = NULL;
-    l->walker->n_ids = 0;
     switch (way) {
     case WHOLE:
         mask_walk_thread(l, &l->trie->all, t);

@@ -11,6 +11,8 @@ typedef struct mask_level {
     match_mark mark;         // of the memory that is in use
 } mask_level;
 
+enum { MANY_IDS = 1 << 14 }; // more are not kept room for
+
 mask_walker *mask_walker_create(const grammar_trie *t) {
     mask_walker *w = base_calloc(1, sizeof *w);
     w->trie = t;
@@ -35,12 +37,25 @@ size_t mask_walker_bytes(const mask_walker *w) {
            match_arena_bytes(&w->arena);
 }
 
+static void reserve_ids(mask_walker *w, size_t n) {
+    if (n <= w->cap_ids)
+        return;
+    w->cap_ids = n < 2 * w->cap_ids ? 2 * w->cap_ids : n;
+    w->ids = base_realloc(w->ids, w->cap_ids * sizeof *w->ids);
+}
+
 void mask_walker_add_id(mask_walker *w, int32_t id) {
-    if (w->n_ids == w->cap_ids) {
-        w->cap_ids = w->cap_ids ? 2 * w->cap_ids : 1024;
-        w->ids = base_realloc(w->ids, w->cap_ids * sizeof *w->ids);
-    }
+    reserve_ids(w, w->n_ids + 1);
     w->ids[w->n_ids++] = id;
+}
+
+void mask_walker_trim(mask_walker *w) {
+    if (w->cap_ids > MANY_IDS) {
+        base_free(w->ids);
+        w->ids = NULL;
+        w->cap_ids = 0;
+    }
+    w->n_ids = 0;
 }
 
 static void make_levels(mask_walker *w) {
@@ -52,29 +67,36 @@ static void make_levels(mask_walker *w) {
 
 // ---------------------------------------------------------------------------------------------
 
+// What is looked at again and again is in local variables, which the compiler keeps in registers:
+// whole vocabularies are walked here.
 bool mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d, int32_t state) {
     const int32_t *next = d->dfa->next;
     const uint8_t *classes = d->dfa->classes;
+    const int64_t *texts = d->texts;
+    const trie_node *nodes = part->nodes;
     size_t n_classes = (size_t)d->dfa->n_classes;
+    uint32_t n = part->n, i = 0;
     bool clean = true;
     make_levels(w);
-    int32_t *states = w->states;
+    reserve_ids(w, w->n_ids + (size_t)w->trie->n_ids + 1);
+    int32_t *states = w->states, *ids = w->ids + w->n_ids;
     states[0] = state;
-    for (uint32_t i = 0; i < part->n;) {
-        const trie_node *node = &part->nodes[i];
-        int32_t to = next[(size_t)states[node->depth] * n_classes + classes[node->byte]];
+    while (i < n) {
+        trie_node node = nodes[i];
+        int32_t to = next[(size_t)states[node.depth] * n_classes + classes[node.byte]];
         w->n_nodes++;
         if (to < 0) {
-            i = node->end;
+            i = node.end;
             continue;
         }
-        states[node->depth + 1] = to;
-        if (d->texts && d->texts[to] < LANGUAGE_FEW)
+        states[node.depth + 1] = to;
+        if (texts && texts[to] < LANGUAGE_FEW)
             clean = false;
-        if (node->token >= 0)
-            mask_walker_add_id(w, node->token);
+        *ids = node.token;
+        ids += node.token >= 0;
         i++;
     }
+    w->n_ids = (size_t)(ids - w->ids);
     return clean;
 }
 
@@ -145,6 +167,8 @@ static bool step_scalar(walk *k, const mask_level *at, mask_level *to, unsigned 
 
 void mask_walk_thread(grammar_language *l, const trie_part *part, const match_frame *t) {
     mask_walker *w = l->walker;
+    bool first[256];
+    match_first_bytes(l, t, first);
     walk k = {l, w, {l, &w->arena}};
     make_levels(w);
     reserve_frames(w, 1);
@@ -156,7 +180,8 @@ void mask_walk_thread(grammar_language *l, const trie_part *part, const match_fr
         const mask_level *at = &w->levels[node->depth];
         mask_level *to = &w->levels[node->depth + 1];
         w->n_nodes++;
-        if (!(at->dfa ? step_scalar(&k, at, to, node->byte)
+        if ((node->depth == 0 && !first[node->byte]) ||
+            !(at->dfa ? step_scalar(&k, at, to, node->byte)
                       : step_threads(&k, at, to, node->byte))) {
             i = node->end;
             continue;

@@ -72,6 +72,10 @@ void grammar_matcher_free(grammar_matcher *m) {
     base_free(m);
 }
 
+size_t match_bytes(const grammar_matcher *m) {
+    return sizeof *m + match_arena_bytes(&m->arena);
+}
+
 // ---------------------------------------------------------------------------------------------
 // Compaction: what the places still hold is copied, each thing once.
 

@@ -71,7 +71,8 @@ static reading read_inside(const match_text *t, const item *token) {
         r.dead = next == MATCH_TEXT_DEAD;
         state = next;
     }
-    r.plain = r.plain && state == MATCH_TEXT_IN;
+    r.plain = r.plain && state == MATCH_TEXT_IN && !memmem(token->at, token->len, "\u2028", 3) &&
+              !memmem(token->at, token->len, "\u2029", 3);
     return r;
 }
 

@@ -84,8 +84,8 @@ struct grammar_trie {
     uint32_t *within[TRIE_SHORT]; // [n_words] tokens inside a value's string that begin at most
                                   // i + 1 code points; the last may be cut
     trie_longs within_long;
-    uint32_t *plain; // [n_words] whole characters, at most TRIE_SHORT, without quote, backslash
-                     // and controls
+    uint32_t *plain; // [n_words] at most TRIE_SHORT whole characters, none of them a quote, a
+                     // backslash, a control or one of U+2028 and U+2029, which '.' does not match
     trie_longs plain_long;
     uint32_t *key;            // [n_words] tokens inside a key
     match_hash *inner;        // [n_inner] keys that lie wholly inside a token, ascending
