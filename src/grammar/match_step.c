@@ -80,10 +80,8 @@ int match_begin(match_context *c, const match_frame *below, int32_t node, unsign
     const int32_t *at = c->language->leaves + choice->first;
     beginning b = {.context = c, .below = below};
     int n = 0;
-    if (byte != '{' && byte != '[') {
-        for (int i = 0; i < choice->n_scalars && n < room; i++)
-            n += begin_scalar(&b, at[i], byte, out + n, room - n);
-    }
+    for (int i = 0; i < choice->n_scalars && n < room; i++)
+        n += begin_scalar(&b, at[i], byte, out + n, room - n);
     at += choice->n_scalars;
     for (int i = 0; i < choice->n_strings && n < room && byte == '"'; i++) {
         match_frame f = frame_on(&b, MATCH_STRING, at[i]);
