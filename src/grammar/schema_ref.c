@@ -120,9 +120,10 @@ static bool follow_anchor(schema *s, const char *anchor, target *t) {
             (id != NULL && id[0] == '#' && strcmp(id + 1, anchor) == 0))
             found = at;
         size_t more = json_object_size(at) + json_array_size(at), i;
-        while (n + more > cap)
-            cap *= 2;
-        stack = base_realloc(stack, cap * sizeof *stack);
+        if (n + more > cap) {
+            cap = 2 * (n + more);
+            stack = base_realloc(stack, cap * sizeof *stack);
+        }
         json_t *value;
         json_array_foreach((json_t *)at, i, value) stack[n++] = value;
         json_object_foreach((json_t *)at, key, value) stack[n++] = value;

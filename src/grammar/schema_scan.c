@@ -79,9 +79,10 @@ static int measure(const schema *s) {
         bytes += 2 + more + json_string_length(at);
         if (bytes > SCHEMA_MAX_BYTES)
             break;
-        while (n + more > cap)
-            cap *= 2;
-        stack = base_realloc(stack, cap * sizeof *stack);
+        if (n + more > cap) {
+            cap = 2 * (n + more);
+            stack = base_realloc(stack, cap * sizeof *stack);
+        }
         size_t i;
         const char *key;
         json_t *value;
