@@ -132,7 +132,7 @@ void language_find_depths(grammar_language *l) {
     }
     for (size_t i = 0; i < n; i++)
         add_node(&v, (int32_t)i, &l->program->nodes[i]);
-    while (v.n_now > 0) {
+    while (v.n_now > 0 || v.n_later > 0) {
         for (int32_t i = 0; i < v.n_now; i++)
             for (int32_t u = v.first_use[v.now[i]]; u >= 0; u = v.uses[u].next)
                 tell(&v, &v.uses[u], v.now[i]);
