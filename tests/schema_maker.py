@@ -86,9 +86,10 @@ class Maker:
         result = {"type": "object", "properties": {key: self.schema(depth - 1) for key in keys}}
         if keys and self.chance(0.7):
             result["required"] = self.random.sample(keys, self.random.randint(1, len(keys)))
-        if self.chance(0.5):
+        # Mostly closed, else who writes at random never finds the names that are required.
+        if self.chance(0.8):
             result["additionalProperties"] = (
-                self.schema(depth - 1) if self.chance(0.3) else self.chance(0.2)
+                self.schema(depth - 1) if self.chance(0.15) else self.chance(0.1)
             )
         if result.get("additionalProperties") is not False and self.chance(0.2):
             result["minProperties"] = len(result.get("required", [])) + 1
@@ -112,6 +113,7 @@ class Maker:
                     "type": "object",
                     "properties": {"kind": {"const": tag}, "value": self.schema(depth - 1)},
                     "required": ["kind"],
+                    "additionalProperties": False,
                 }
                 for tag in tags
             ]
@@ -124,7 +126,6 @@ class Maker:
             {
                 "type": "object",
                 "properties": {key: self.schema(depth - 1) for key in keys[i : i + 2]},
-                "required": [keys[i]],
             }
             for i in (0, 2)
         ]
@@ -145,6 +146,7 @@ class Maker:
                     "others": {"type": "array", "items": {"$ref": f"#/$defs/{name}"}},
                 },
                 "required": ["value"],
+                "additionalProperties": False,
             }
         return {"$ref": f"#/$defs/{name}"}
 
