@@ -43,15 +43,24 @@ static void add_stop(const api_answer *a, base_str *out) {
         base_str_adds(out, "null");
 }
 
+static void add_miss(const api_source *s, base_str *out) {
+    const char *reason = engine_miss_name(s->miss);
+    if (reason)
+        base_str_printf(out, ",\"cache_miss\":{\"token\":%d,\"reason\":\"%s\"}", s->miss_at,
+                        reason);
+}
+
 // Ids read from the prefix cache are no part of input_tokens here.
 static void add_usage(const api_answer *a, base_str *out) {
     api_answer_numbers n = api_answer_get_numbers(a);
     base_str_printf(out,
                     "\"usage\":{\"input_tokens\":%d,\"output_tokens\":%d,"
                     "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":%d,"
-                    "\"output_tokens_details\":{\"thinking_tokens\":%d}}",
+                    "\"output_tokens_details\":{\"thinking_tokens\":%d}",
                     n.n_prompt_tokens - n.n_cached_tokens, n.n_output_tokens, n.n_cached_tokens,
                     chat_output_reasoning_tokens(a->choices[0].output));
+    add_miss(&a->sources[0], out);
+    base_str_adds(out, "}");
 }
 
 static void add_head(const api_answer *a, base_str *out) {

@@ -1,5 +1,6 @@
 """/v1/messages, as the anthropic package and agents built on it use it."""
 
+import http.client
 import itertools
 import json
 import pathlib
@@ -114,6 +115,11 @@ def test_cached_ids_are_no_input(client):
     assert final.usage.cache_read_input_tokens == again.cache_read_input_tokens
     assert final.usage.input_tokens == again.input_tokens
     assert final.usage.output_tokens == again.output_tokens
+    assert "cache_miss" not in again.model_extra
+    other = ask(client, "hello " * 50 + "bye " + "hello " * 50).usage
+    miss = other.model_extra["cache_miss"]
+    assert miss["reason"] == "differs"
+    assert 0 <= miss["token"] - other.cache_read_input_tokens < 64 < miss["token"] < total
 
 
 def test_tool_calls_and_their_results(client):
@@ -372,9 +378,16 @@ def test_keys(replay):
 
 
 def test_bodies_that_are_too_large(server):
-    huge = b'{"max_tokens":1,"messages":[{"role":"user","content":"' + b"a" * (65 << 20) + b'"}]}'
-    status, _, reply = server.request("POST", "/v1/messages", huge)
-    assert status == 413 and json.loads(reply)["error"]["type"] == "request_too_large"
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.putrequest("POST", "/v1/messages")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", str(65 << 20))
+    connection.endheaders()
+    reply = connection.getresponse()
+    body = json.loads(reply.read())
+    connection.close()
+    assert reply.status == 413 and body["type"] == "error"
+    assert body["error"]["type"] == "request_too_large"
     status, _, reply = server.request(
         "POST", "/v1/messages", b"{}", headers={"Content-Type": "text/plain"}
     )
