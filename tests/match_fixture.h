@@ -188,7 +188,12 @@ static inline token_vocab *match_nasty_vocab(void) {
                                         "\\u0041",
                                         "\\u0000",
                                         "\\ud800\\udc00",
-                                        "\\u0022"};
+                                        "\\u0022",
+                                        "\\u0000\"",
+                                        "\\u0000\",",
+                                        "\\u0000\"]",
+                                        "\":1,\"a\":",
+                                        "\":1,\"x-"};
     fixture_tokens *tokens = base_calloc(1, sizeof *tokens);
     fixture_add_bytes(tokens);
     for (size_t i = 0; i < sizeof nasty / sizeof *nasty; i++)

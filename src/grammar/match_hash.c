@@ -44,7 +44,7 @@ static void note_object(const grammar_language *l, record *r, const match_frame 
 
 static void note_key(const grammar_language *l, record *r, const match_frame *t) {
     const language_object *known = &l->objects[t->node];
-    const match_keys *others = t->below->frame.u.object.others;
+    const match_keys *others = t->below ? t->below->frame.u.object.others : NULL;
     note(r, (uint64_t)(uint32_t)t->u.key.low << 32 | (uint32_t)t->u.key.high);
     note(r, (uint64_t)t->u.key.len);
     if (t->state < 0)

@@ -63,15 +63,17 @@ int64_t match_keys_count(const match_keys *set, match_hash start) {
 
 static match_branch *branch_with(const match_branch *from, int n, match_arena *arena) {
     match_branch *b = match_arena_alloc(arena, sizeof *b + (size_t)n * sizeof *b->at);
-    *b = (match_branch){.leaves = from ? from->leaves : 0, .branches = from ? from->branches : 0};
+    *b = (match_branch){.leaves = from->leaves, .branches = from->branches};
     return b;
 }
+
+static const match_branch nothing;
 
 // A copy of `from` that holds `what` at a place.
 static match_branch *put(const match_branch *from, unsigned place, const void *what, bool leaf,
                          match_arena *arena) {
-    int old = from ? slots(from) : 0, slot = from ? slot_of(from, place) : 0;
-    bool there = from && ((from->leaves | from->branches) >> place & 1);
+    int old = slots(from), slot = slot_of(from, place);
+    bool there = (from->leaves | from->branches) >> place & 1;
     match_branch *b = branch_with(from, old + !there, arena);
     for (int i = 0; i < slot; i++)
         b->at[i] = from->at[i];
@@ -87,26 +89,26 @@ static match_branch *put(const match_branch *from, unsigned place, const void *w
 static const match_branch *add(const match_branch *b, match_leaf *leaf, int level,
                                match_arena *arena) {
     unsigned place = place_of(leaf->hash, level);
-    if (b && (b->branches >> place & 1)) {
+    if (b->branches >> place & 1) {
         const match_branch *below = add(b->at[slot_of(b, place)], leaf, level + 1, arena);
         return put(b, place, below, false, arena);
     }
-    if (!b || !(b->leaves >> place & 1))
+    if (!(b->leaves >> place & 1))
         return put(b, place, leaf, true, arena);
     const match_leaf *other = b->at[slot_of(b, place)];
     if (same(other->hash, leaf->hash)) {
         leaf->count += other->count;
         return put(b, place, leaf, true, arena);
     }
-    match_branch *below =
-        put(NULL, place_of(other->hash, level + 1), other, true, arena); // they differ further on
+    match_branch *below = put(&nothing, place_of(other->hash, level + 1), other, true,
+                              arena); // they differ further on
     return put(b, place, add(below, leaf, level + 1, arena), false, arena);
 }
 
 static const match_branch *count_one(const match_branch *root, match_hash h, match_arena *arena) {
     match_leaf *leaf = match_arena_alloc(arena, sizeof *leaf);
     *leaf = (match_leaf){.hash = h, .count = 1};
-    return add(root, leaf, 0, arena);
+    return add(root ? root : &nothing, leaf, 0, arena);
 }
 
 static void sum(match_hash *total, match_hash h) {

@@ -202,7 +202,7 @@ bool match_same(const match_frame *a, const match_frame *b) {
     for (;;) {
         if (a->kind != b->kind || a->node != b->node || a->state != b->state ||
             a->phase != b->phase || a->space != b->space || a->depth != b->depth ||
-            a->count != b->count || memcmp(&a->u, &b->u, sizeof a->u) != 0)
+            a->count != b->count || memcmp(a->u.any, b->u.any, sizeof a->u.any) != 0)
             return false;
         if (a->below == b->below)
             return true;

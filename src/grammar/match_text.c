@@ -34,12 +34,12 @@ _Static_assert((int)ESCAPE == (int)MATCH_TEXT_PLAIN, "states of plain text");
 
 static void set(match_text *t, int from, int first, int last, int to) {
     for (int c = first; c <= last; c++)
-        t->next[from][c] = (int8_t)to;
+        t->next[from][c] = (int16_t)to;
 }
 
 static void set_each(match_text *t, int from, const char *bytes, int to) {
     for (; *bytes; bytes++)
-        t->next[from][(unsigned char)*bytes] = (int8_t)to;
+        t->next[from][(unsigned char)*bytes] = (int16_t)to;
 }
 
 static void set_plain(match_text *t) {

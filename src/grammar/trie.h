@@ -20,7 +20,7 @@ enum {
 };
 
 typedef struct match_text {
-    int8_t next[MATCH_TEXT_STATES][256];
+    int16_t next[MATCH_TEXT_STATES][256];
 } match_text;
 
 // Values: any escape but \u0000, which too many readers refuse; surrogates in pairs.

@@ -67,6 +67,7 @@ static const char *const scalars[] = {
     "\"a[^\"\\\\\\x00-\\x1f]*b\"",
     "\"[^\"\\\\\\x00-\\x1f]{0,30}\"",
     "\"([^\"\\\\\\x00-\\x1f]|\\\\[nt\"])*\"",
+    "\"([a-z]|\\\\u0000)*\"",
     "1|12|121|\"1\"|\\[1,2\\]",
 };
 enum { N_SCALARS = sizeof scalars / sizeof *scalars };
@@ -308,8 +309,8 @@ static int32_t choose(walk *w, uint32_t slack) {
 
 static void check_text(walk *w) {
     json_error_t error;
-    json_t *value =
-        json_loadb(w->text.data, w->text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *value = json_loadb(w->text.data, w->text.len,
+                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!value && !strstr(error.text, "too big")) {
         print_message("%s\n", error.text);
         fail_walk(w, "no JSON", -1);
@@ -360,19 +361,23 @@ static int scale(int n) {
     return getenv("ABRUZZI_TEST_FULL") ? 20 * n : n;
 }
 
-static void random_programs(int vocab, int n_programs, int n_walks, int steps, int check_each) {
-    for (int i = 0; i < scale(n_programs); i++) {
-        grammar_program *p = random_program((uint64_t)i);
-        grammar_language *l = grammar_language_create(shared.tries[vocab], p);
-        for (int j = 0; j < n_walks; j++) { // of two walks with one seed the second is warm
-            walk w;
-            start_walk(&w, vocab, p, l, (uint64_t)(i * 100 + j / 2));
-            go(&w, steps, check_each);
-            finish(&w);
-            end_walk(&w);
-        }
-        grammar_language_free(l);
+// Takes the program over.
+static void random_walks(grammar_program *p, int vocab, uint64_t seed, int n, int steps,
+                         int check_each) {
+    grammar_language *l = grammar_language_create(shared.tries[vocab], p);
+    for (int i = 0; i < n; i++) { // of two walks with one seed the second is warm
+        walk w;
+        start_walk(&w, vocab, p, l, seed * 100 + (uint64_t)i / 2);
+        go(&w, steps, check_each);
+        finish(&w);
+        end_walk(&w);
     }
+    grammar_language_free(l);
+}
+
+static void random_programs(int vocab, int n_programs, int n_walks, int steps, int check_each) {
+    for (int i = 0; i < scale(n_programs); i++)
+        random_walks(random_program((uint64_t)i), vocab, (uint64_t)i, n_walks, steps, check_each);
 }
 
 static void assert_most_finished(void) {
@@ -389,6 +394,42 @@ static void test_masks_of_a_usual_vocabulary(void **state) {
     (void)state;
     random_programs(1, 60, 4, 40, 2);
     assert_most_finished();
+}
+
+// What real schemas become.
+static void test_masks_of_schemas(void **state) {
+    (void)state;
+    static const char *const schemas[] = {
+        "{}",
+        "{\"type\":\"object\"}",
+        "{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"},\"unit\":{\"enum\":"
+        "[\"celsius\",\"kelvin\"]},\"days\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":14}},"
+        "\"required\":[\"city\"],\"additionalProperties\":false}",
+        "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"id\":{\"type\":"
+        "\"integer\"},\"name\":{\"type\":\"string\",\"maxLength\":4},\"mail\":{\"type\":\"string\","
+        "\"format\":\"email\"}},\"required\":[\"id\"]}}",
+        "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"number\"},\"minProperties\":2}",
+        "{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a-c]{1,2}$\"},\"maxProperties\":"
+        "9}",
+        "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^.{1,9}$\"}}",
+        "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"foo|[0-9]\"}}",
+        "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^.{2,90}$\"}}",
+        "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"type\":{\"const\":\"a\"},\"x\":{"
+        "\"type\":"
+        "\"string\"}},\"required\":[\"type\"]},{\"type\":\"object\",\"properties\":{\"type\":{"
+        "\"const\":"
+        "\"b\"}},\"required\":[\"type\"]},{\"type\":\"string\",\"minLength\":3}]}",
+    };
+    for (size_t i = 0; i < 2 * sizeof schemas / sizeof *schemas; i++) {
+        base_err err;
+        grammar_program *p = NULL;
+        grammar_schema_options options = {.field = "schema", .strict = true};
+        json_t *schema = json_loads(schemas[i / 2], 0, NULL);
+        if (grammar_program_schema(&p, schema, &options, NULL, &err))
+            fail_msg("%s: %s", schemas[i / 2], err.message);
+        json_decref(schema);
+        random_walks(p, (int)(i % 2), i, 8, 50, 1);
+    }
 }
 
 // From wherever a rollback leads to, the same is allowed as by a matcher that was never there.
@@ -428,6 +469,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_masks_are_what_can_be_pushed),
         cmocka_unit_test(test_masks_of_a_usual_vocabulary),
+        cmocka_unit_test(test_masks_of_schemas),
         cmocka_unit_test(test_rollback_is_as_replay),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

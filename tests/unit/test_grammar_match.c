@@ -368,6 +368,79 @@ static void test_thousands_of_properties(void **state) {
     grammar_language_free(l);
 }
 
+// Places that differ in nothing but the keys seen, one after the other on one language: no mask may
+// be taken for the other's.
+static void assert_masks(grammar_language *l, const char *const *texts) {
+    int n_ids = token_vocab_size(vocab);
+    uint32_t *mask = base_calloc(1, mask_size());
+    for (; *texts; texts++) {
+        grammar_matcher *m = grammar_matcher_create(l, "", 0);
+        assert_true(push(m, *texts));
+        grammar_matcher_mask(m, mask, n_ids);
+        for (int32_t id = 0; id < n_ids; id++) {
+            size_t len;
+            const char *bytes = token_bytes(vocab, id, &len);
+            bool can = !token_is_control(vocab, id) && grammar_matcher_push(m, bytes, len);
+            if (can)
+                grammar_matcher_rollback(m, 1);
+            if (can != (mask[id / 32] >> (id % 32) & 1))
+                fail_msg("'%s' with '%.*s': %d", *texts, (int)len, bytes, can);
+        }
+        grammar_matcher_free(m);
+    }
+    base_free(mask);
+}
+
+static grammar_language *other_keys(const char *names, const char *declared) {
+    grammar_program *p = match_program(0);
+    int32_t one = match_scalar(p, "1"), o = match_object(p, 0, -1);
+    p->nodes[o].u.object.additional = one;
+    if (names)
+        p->nodes[o].u.object.names = match_regex(p, names);
+    if (declared)
+        match_property(p, o, declared, one, false);
+    return language(p);
+}
+
+static void test_masks_know_the_keys_seen(void **state) {
+    (void)state;
+    // A whole key, and the beginning of one, in a token.
+    grammar_language *l = other_keys(NULL, NULL);
+    assert_masks(l,
+                 (const char *const[]){"{\"c\":1,", "{\"a\":1,", "{\"a\":1,\"c\":1,", "{\"x",
+                                       "{\"a", "{\"c\":1,\"a", "{\"a\":1,\"a", "{\"a\":1", NULL});
+    grammar_language_free(l);
+    l = other_keys("ab|abc|b|c|x-1", NULL);
+    assert_masks(l, (const char *const[]){"{\"c\":1,", "{\"x-1\":1,", "{\"b\":1,",
+                                          "{\"ab\":1,\"abc\":1,", "{\"ab\":1,\"b\":1,",
+                                          "{\"c\":1,\"a", "{\"ab\":1,\"a", NULL});
+    grammar_language_free(l);
+    // The key that is being written is one seen, too, as soon as the token goes on to another.
+    l = other_keys("x-1|qq", NULL);
+    assert_masks(l, (const char *const[]){"{\"qq", "{\"x-1", NULL});
+    grammar_language_free(l);
+    l = other_keys("x-1|b", "q");
+    assert_masks(l, (const char *const[]){"{\"x-1", "{\"b", "{\"", "{\"q\":1,\"", NULL});
+    grammar_language_free(l);
+}
+
+// Nearly endless names: of what fits exactly the one that is there must not come again.
+static void test_masks_at_the_end_of_names(void **state) {
+    (void)state;
+    const char key[] = "xxxxxxxxxxxxxxxxxxxxxxxxaaaaaaaaaaaaaaaa"; // 40
+    char text[200];
+    grammar_language *l = other_keys("[^\"\\\\\\x00-\\x1f]{1,40}", NULL);
+    snprintf(text, sizeof text, "{\"%s\":1,\"%.24s", key, key);
+    assert_masks(l, (const char *const[]){"{\"xxxxxxxxxxxxxxxxxxxxxxxx", text, NULL});
+    snprintf(text, sizeof text, "{\"%s\":1,\"%.39s", key, key);
+    assert_masks(l, (const char *const[]){text, NULL});
+    grammar_language_free(l);
+    l = other_keys("[^\"\\\\\\x00-\\x1f]{1,40}", key);
+    snprintf(text, sizeof text, "{\"%s\":1,\"%.24s", key, key);
+    assert_masks(l, (const char *const[]){"{\"xxxxxxxxxxxxxxxxxxxxxxxx", text, NULL});
+    grammar_language_free(l);
+}
+
 // ---------------------------------------------------------------------------------------------
 // Depth and readings
 
@@ -524,6 +597,37 @@ static void test_ids_with_the_same_bytes(void **state) {
     grammar_trie_free(t);
 }
 
+// What automata are known to take, from their start.
+static void test_automata_are_known_beforehand(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern;
+        int64_t plain, texts;
+    } cases[] = {
+        {".*", LANGUAGE_FREE, LANGUAGE_MANY},
+        {"[ -~]*", 0, LANGUAGE_MANY},
+        {".{0,20}", 20, LANGUAGE_MANY},
+        {".{0,15}|[ -~]{0,40}", 15, LANGUAGE_MANY}, // as short as it is with wider characters
+        {"ab|abc|b", 0, 3},
+        {"[ab]{1,2}", 0, 6},
+        {"[a-z]{1,60}", 0, LANGUAGE_MANY},
+        {"(ab)?", 0, 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        grammar_dfa *dfa;
+        base_err err;
+        int64_t budget = 1 << 20;
+        const char *pattern = cases[i].pattern;
+        assert_int_equal(grammar_dfa_regex(&dfa, pattern, strlen(pattern), 0, &err), 0);
+        language_dfa *d = language_dfa_create(dfa, LANGUAGE_NAMES, trie, &budget);
+        assert_non_null(d->plain);
+        assert_int_equal(d->plain[0], cases[i].plain);
+        assert_true(language_texts(d, 0) == cases[i].texts);
+        language_dfa_free(d);
+        grammar_dfa_free(dfa);
+    }
+}
+
 static void test_masks_are_counted_and_bounded(void **state) {
     (void)state;
     grammar_program *p = match_program(3);
@@ -570,12 +674,15 @@ int main(void) {
         cmocka_unit_test(test_long_arrays_take_no_memory),
         cmocka_unit_test(test_many_other_keys),
         cmocka_unit_test(test_thousands_of_properties),
+        cmocka_unit_test(test_masks_know_the_keys_seen),
+        cmocka_unit_test(test_masks_at_the_end_of_names),
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_depth_leaves_a_way_out),
         cmocka_unit_test(test_depth_that_is_asked_for),
         cmocka_unit_test(test_many_readings),
         cmocka_unit_test(test_unions_of_unions),
         cmocka_unit_test(test_ids_with_the_same_bytes),
+        cmocka_unit_test(test_automata_are_known_beforehand),
         cmocka_unit_test(test_masks_are_counted_and_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
