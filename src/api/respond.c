@@ -7,6 +7,11 @@
 #include <string.h>
 #include <sys/random.h>
 
+enum {
+    RANDOM_CHARACTERS = 32,
+    MAX_GIVEN = API_ID_BYTES - RANDOM_CHARACTERS - 2, // of a client's id, before a dash
+};
+
 // A client's id becomes part of ours and may come back as a header.
 static bool good_id(http_slice id) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -19,14 +24,8 @@ static bool good_id(http_slice id) {
     return true;
 }
 
-void api_request_id(const http_exchange *x, char id[API_ID_BYTES]) {
-    http_slice given = http_header(x, "x-request-id");
-    if (good_id(given)) {
-        memcpy(id, given.at, given.len);
-        id[given.len] = '\0';
-        return;
-    }
-    unsigned char bits[16];
+static void add_random(char *id) {
+    unsigned char bits[RANDOM_CHARACTERS / 2];
     if (getrandom(bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
         base_error("api: the system gives no random bits");
         abort();
@@ -35,7 +34,28 @@ void api_request_id(const http_exchange *x, char id[API_ID_BYTES]) {
         id[2 * i] = "0123456789abcdef"[bits[i] >> 4];
         id[2 * i + 1] = "0123456789abcdef"[bits[i] & 15];
     }
-    id[2 * sizeof bits] = '\0';
+    id[RANDOM_CHARACTERS] = '\0';
+}
+
+void api_request_id(const http_exchange *x, char id[API_ID_BYTES]) {
+    http_slice given = http_header(x, "x-request-id");
+    if (!good_id(given)) {
+        add_random(id);
+        return;
+    }
+    memcpy(id, given.at, given.len);
+    id[given.len] = '\0';
+}
+
+void api_secret_id(const http_exchange *x, char id[API_ID_BYTES]) {
+    http_slice given = http_header(x, "x-request-id");
+    size_t len = 0;
+    if (good_id(given)) {
+        len = given.len < MAX_GIVEN ? given.len : MAX_GIVEN;
+        memcpy(id, given.at, len);
+        id[len++] = '-';
+    }
+    add_random(id + len);
 }
 
 static bool is_anthropic(const http_exchange *x) {

@@ -145,7 +145,10 @@ void api_serve(api_server *s, http_exchange *x, api_work what) {
     http_slice body = http_body(x);
     job->options = &s->options;
     job->what = what;
-    memcpy(job->request_id, live->request_id, sizeof job->request_id);
+    if (what == API_WORK_RESPONSES) // whoever knows its id may go on with what it remembers
+        api_secret_id(x, job->request_id);
+    else
+        memcpy(job->request_id, live->request_id, sizeof job->request_id);
     if (is_quick(body)) {
         job->text = body.at;
         job->len = body.len;

@@ -158,6 +158,8 @@ void api_job_perform(api_job *job); // any thread
 
 // The X-Request-Id of a request, taken over when it is one we would make, else a new one.
 void api_request_id(const http_exchange *x, char id[API_ID_BYTES]);
+// An id that only who is told it knows: the X-Request-Id, too, but with something random behind.
+void api_secret_id(const http_exchange *x, char id[API_ID_BYTES]);
 // `id` NULL: as above. `headers` as http_respond. Writes the access log.
 void api_respond(api_server *s, http_exchange *x, const char *id, int status, const char *type,
                  const char *headers, const void *body, size_t len);

@@ -156,6 +156,27 @@ def test_previous_response(client):
     assert error.value.body["param"] == "previous_response_id"
 
 
+def test_nobody_chooses_the_id_of_what_is_remembered(server):
+    """Else who guesses another client's X-Request-Id could read or replace its conversation."""
+    ids = set()
+    for _ in range(2):
+        status, _, reply = server.request(
+            "POST", "/v1/responses", {"input": "hello there"}, headers={"X-Request-Id": "one"}
+        )
+        assert status == 200
+        ids.add(json.loads(reply)["id"])
+    assert len(ids) == 2
+    assert all(name.startswith("resp_one-") and len(name) == 41 for name in ids)
+    for name in ids:
+        good = {"input": "what did I say?", "previous_response_id": name}
+        assert server.post("/v1/responses", good)[0] == 200
+    guess = {"input": "what did I say?", "previous_response_id": "resp_one"}
+    assert server.post("/v1/responses", guess)[0] == 404
+    long = {"X-Request-Id": "x" * 128}
+    reply = server.request("POST", "/v1/responses", {"input": "hello there"}, headers=long)[2]
+    assert json.loads(reply)["id"][:101] == "resp_" + "x" * 95 + "-"
+
+
 def collect(stream):
     """The events of a stream; checks their numbers."""
     events = list(stream)
