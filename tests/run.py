@@ -4,7 +4,7 @@
     tests/run.py [--build DIR] [--variant DIR]... [--full] [--fuzz SECONDS] [--only PATTERN]
 
 Runs the cmocka programs and the fuzz replays of each build folder, then pytest on tests/reference,
-tests/cli and tests/api. --full adds pytest's heavy tests and tests/soak (from build/venv-full), and
+tests/{cli,api,measure}. --full adds pytest's heavy tests and tests/soak (from build/venv-full), and
 --fuzz the fuzzers of build/fuzz. Exits with 1 if anything failed or nothing ran.
 """
 
@@ -195,7 +195,7 @@ def fuzzers(seconds):
 
 def python_tests(full):
     light = ROOT / "build" / "venv" / "bin" / "python"
-    for folder in ("reference", "cli", "api"):
+    for folder in ("reference", "cli", "api", "measure"):
         if list(ROOT.glob(f"tests/{folder}/**/test_*.py")):
             yield f"pytest tests/{folder}", lambda folder=folder: run_pytest(
                 light, folder, [f"tests/{folder}"], PYTEST_SECONDS
