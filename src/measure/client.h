@@ -47,7 +47,8 @@ typedef struct measure_request {
 // Starts a request; on_end comes in any case, never from inside this call.
 void measure_client_start(measure_client *c, const measure_request *r);
 int measure_client_running(const measure_client *c);
-// Works until `until_ns` (base_now_ns), or, with 0, until something was done.
+// Works until `until_ns` (base_now_ns), or, with 0, until something was done. A signal ends it
+// early.
 void measure_client_run(measure_client *c, int64_t until_ns);
 
 #endif
