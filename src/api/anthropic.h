@@ -21,8 +21,6 @@ int api_anthropic_count(const api_options *o, const char *body, size_t len, base
 int api_anthropic_translate(json_t **chat, const json_t *body, bool counting, api_error *error);
 // The same for its messages and system texts, appended to `messages`.
 int api_anthropic_add_messages(const api_object *body, json_t *messages);
-// A field that must be there.
-int api_anthropic_string(const api_object *o, const char *name, const char **text);
 // Names the field of an error as clients of Anthropic's form know it; `of_chat`: it was found in
 // the chat's body.
 void api_anthropic_rename(api_error *error, bool of_chat);

@@ -48,14 +48,6 @@ static bool has_spoken(const json_t *message) {
 // ---------------------------------------------------------------------------------------------
 // Blocks
 
-int api_anthropic_string(const api_object *o, const char *name, const char **text) {
-    size_t len;
-    int rc = api_field_string(o, name, text, &len);
-    if (rc == 0 && !*text)
-        rc = api_field_fail(o, 400, name, "is missing");
-    return rc;
-}
-
 static int refuse_block(const api_object *block, const char *type) {
     static const char *const kinds[][2] = {{"image", "images are not supported"},
                                            {"document", "documents are not supported"},
@@ -72,12 +64,12 @@ static int begin_block(const api_object *parent, const char *name, size_t index,
                        const json_t *value, api_object *block, const char **type) {
     int rc = api_item_object(parent, name, index, value, block);
     *type = NULL;
-    return rc ? rc : api_anthropic_string(block, "type", type);
+    return rc ? rc : api_field_need_string(block, "type", type);
 }
 
 static int add_text(const api_object *block, json_t *parts) {
     const char *text = NULL;
-    int rc = api_anthropic_string(block, "text", &text);
+    int rc = api_field_need_string(block, "text", &text);
     if (rc == 0)
         json_array_append(parts, (json_t *)block->json);
     return rc;
@@ -87,7 +79,7 @@ static int add_text(const api_object *block, json_t *parts) {
 // that it only has to be told which.
 static int add_reference(const api_object *block, json_t *parts) {
     const char *name = NULL;
-    int rc = api_anthropic_string(block, "tool_name", &name);
+    int rc = api_field_need_string(block, "tool_name", &name);
     if (rc == 0)
         json_array_append_new(parts, json_pack("{s:s, s:o}", "type", "text", "text",
                                                json_sprintf("The tool %s is available.\n", name)));
@@ -98,12 +90,10 @@ static int add_call(const api_object *block, json_t *message) {
     const char *id = NULL, *name = NULL;
     api_object input;
     int rc;
-    if ((rc = api_anthropic_string(block, "id", &id)) ||
-        (rc = api_anthropic_string(block, "name", &name)) ||
-        (rc = api_field_object(block, "input", &input)))
+    if ((rc = api_field_need_string(block, "id", &id)) ||
+        (rc = api_field_need_string(block, "name", &name)) ||
+        (rc = api_field_need_object(block, "input", &input)))
         return rc;
-    if (!input.json)
-        return api_field_fail(block, 400, "input", "is missing");
     json_t *calls = json_object_get(message, "tool_calls");
     if (!calls) {
         calls = json_array();
@@ -119,7 +109,7 @@ static int add_call(const api_object *block, json_t *message) {
 static int add_thought(translation *t, const api_object *block) {
     const char *text = NULL;
     size_t len = 0;
-    int rc = api_anthropic_string(block, "thinking", &text);
+    int rc = api_field_need_string(block, "thinking", &text);
     if (rc == 0)
         rc = api_field_string(block, "thinking", &text, &len);
     if (rc)
@@ -183,7 +173,7 @@ static int add_result(translation *t, const api_object *block) {
     int rc;
     if (!api_field_get(block, field))
         return api_field_fail(block, 400, "tool_use_id", "is missing");
-    if ((rc = api_anthropic_string(block, field, &id)) ||
+    if ((rc = api_field_need_string(block, field, &id)) ||
         (rc = api_field_bool(block, "is_error", &is_error)))
         return rc;
     json_t *message = begin_turn(t, "tool"), *parts = parts_of(message);
@@ -231,7 +221,7 @@ static int read_system(const api_object *o, const char *name, json_t *parts) {
         int rc = begin_block(o, name, i, item, &block, &type);
         if (rc == 0 && strcmp(type, "text") != 0)
             rc = refuse_block(&block, type);
-        if (rc || (rc = api_anthropic_string(&block, "text", &text)))
+        if (rc || (rc = api_field_need_string(&block, "text", &text)))
             return rc;
         add_system_text(parts, json_object_get(item, "text"));
     }
@@ -283,7 +273,7 @@ static int read_role(const api_object *message, role *who) {
     static const char *const names[] = {
         [USER] = "user", [ASSISTANT] = "assistant", [SYSTEM] = "system"};
     const char *name = NULL;
-    int rc = api_anthropic_string(message, "role", &name);
+    int rc = api_field_need_string(message, "role", &name);
     for (role i = USER; i <= SYSTEM && rc == 0; i++)
         if (strcmp(name, names[i]) == 0) {
             *who = i;

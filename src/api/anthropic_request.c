@@ -26,13 +26,11 @@ static int read_tool(const api_object *tool, json_t *list) {
                               "\"%.60s\": tools that run on a server are not available, only "
                               "custom ones are",
                               type);
-    if ((rc = api_anthropic_string(tool, "name", &name)) ||
+    if ((rc = api_field_need_string(tool, "name", &name)) ||
         (rc = api_field_string(tool, "description", &description, &len)) ||
         (rc = api_field_bool(tool, "strict", &strict)) ||
-        (rc = api_field_object(tool, "input_schema", &schema)))
+        (rc = api_field_need_object(tool, "input_schema", &schema)))
         return rc;
-    if (!schema.json)
-        return api_field_fail(tool, 400, "input_schema", "is missing");
     json_t *function = json_object();
     copy_field(tool, "name", function, "name");
     copy_field(tool, "description", function, "description");
@@ -66,11 +64,11 @@ static int read_tool_choice(const api_object *body, json_t *chat) {
     int rc;
     if ((rc = api_field_object(body, "tool_choice", &choice)) || !choice.json)
         return rc;
-    if ((rc = api_anthropic_string(&choice, "type", &type)) ||
+    if ((rc = api_field_need_string(&choice, "type", &type)) ||
         (rc = api_field_bool(&choice, "disable_parallel_tool_use", &alone)))
         return rc;
     if (strcmp(type, "tool") == 0) {
-        if ((rc = api_anthropic_string(&choice, "name", &name)))
+        if ((rc = api_field_need_string(&choice, "name", &name)))
             return rc;
         json_object_set_new(chat, "tool_choice",
                             json_pack("{s:s, s:{s:O}}", "type", "function", "function", "name",
@@ -98,7 +96,7 @@ static int read_thinking(const api_object *body, json_t *chat) {
     int rc;
     if ((rc = api_field_object(body, "thinking", &thinking)) || !thinking.json)
         return rc;
-    if ((rc = api_anthropic_string(&thinking, "type", &type)) ||
+    if ((rc = api_field_need_string(&thinking, "type", &type)) ||
         (rc = api_field_string(&thinking, "display", &display, &len)))
         return rc;
     if (display && strcmp(display, "omitted") == 0)
@@ -125,14 +123,12 @@ static int read_format(const api_object *parent, const char *name, json_t *chat)
     int rc;
     if ((rc = api_field_object(parent, name, &format)) || !format.json)
         return rc;
-    if ((rc = api_anthropic_string(&format, "type", &type)))
+    if ((rc = api_field_need_string(&format, "type", &type)))
         return rc;
     if (strcmp(type, "json_schema") != 0)
         return api_field_fail(&format, 400, "type", "must be json_schema");
-    if ((rc = api_field_object(&format, "schema", &schema)))
+    if ((rc = api_field_need_object(&format, "schema", &schema)))
         return rc;
-    if (!schema.json)
-        return api_field_fail(&format, 400, "schema", "is missing");
     json_object_set_new(chat, "response_format",
                         json_pack("{s:s, s:{s:s, s:O, s:b}}", "type", "json_schema", "json_schema",
                                   "name", "output", "schema", (json_t *)schema.json, "strict", 1));

@@ -198,6 +198,17 @@ int api_field_object(const api_object *o, const char *name, api_object *child) {
     return 0;
 }
 
+int api_field_need_string(const api_object *o, const char *name, const char **text) {
+    size_t len;
+    int rc = api_field_string(o, name, text, &len);
+    return rc || api_field_get(o, name) ? rc : api_field_fail(o, 400, name, "is missing");
+}
+
+int api_field_need_object(const api_object *o, const char *name, api_object *child) {
+    int rc = api_field_object(o, name, child);
+    return rc || child->json ? rc : api_field_fail(o, 400, name, "is missing");
+}
+
 int api_list_ids(const api_object *o, const char *name, const json_t *list, int n_vocab,
                  base_ids *out) {
     for (size_t i = 0; i < json_array_size(list); i++) {

@@ -32,7 +32,10 @@ int api_field_real(const api_object *o, const char *name, double low, double hig
 int api_field_string(const api_object *o, const char *name, const char **text, size_t *len);
 int api_field_list(const api_object *o, const char *name, const json_t **list);
 int api_field_object(const api_object *o, const char *name, api_object *child);
-// The same for `item`, number `index` of a list field, which must be there.
+// The same, but it must be there.
+int api_field_need_string(const api_object *o, const char *name, const char **text);
+int api_field_need_object(const api_object *o, const char *name, api_object *child);
+// api_field_object for `item`, number `index` of a list field, which must be there.
 int api_item_object(const api_object *o, const char *name, size_t index, const json_t *item,
                     api_object *child);
 // Appends a list of at most `max` ids of a vocabulary of `n_vocab` to `out`.

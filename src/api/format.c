@@ -10,17 +10,12 @@ enum { MAX_CHOICES = 1 << 16 };
 
 static int read_json_schema(const api_object *format, api_format *out) {
     api_object named, schema;
-    int rc = api_field_object(format, "json_schema", &named);
-    if (rc)
-        return rc;
-    if (!named.json)
-        return api_field_fail(format, 400, "json_schema", "is missing");
     bool strict; // what is not understood is refused anyway
-    if ((rc = api_field_object(&named, "schema", &schema)) ||
+    int rc;
+    if ((rc = api_field_need_object(format, "json_schema", &named)) ||
+        (rc = api_field_need_object(&named, "schema", &schema)) ||
         (rc = api_field_bool(&named, "strict", &strict)))
         return rc;
-    if (!schema.json)
-        return api_field_fail(&named, 400, "schema", "is missing");
     out->answer = GRAMMAR_ANSWER_SCHEMA;
     out->schema = schema.json;
     out->field = "response_format.json_schema.schema";
@@ -30,14 +25,11 @@ static int read_json_schema(const api_object *format, api_format *out) {
 static int read_response_format(const api_object *body, api_format *out) {
     api_object format;
     const char *type = NULL;
-    size_t len;
     int rc;
     if ((rc = api_field_object(body, "response_format", &format)) || !format.json)
         return rc;
-    if ((rc = api_field_string(&format, "type", &type, &len)))
+    if ((rc = api_field_need_string(&format, "type", &type)))
         return rc;
-    if (!type)
-        return api_field_fail(&format, 400, "type", "is missing");
     if (strcmp(type, "text") == 0)
         return 0;
     out->request = out->field = "response_format";

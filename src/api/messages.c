@@ -63,13 +63,10 @@ static int read_part(const api_object *message, size_t index, const json_t *valu
     }
     api_object part;
     const char *type = NULL;
-    size_t len;
     int rc;
     if ((rc = api_item_object(message, "content", index, value, &part)) ||
-        (rc = api_field_string(&part, "type", &type, &len)))
+        (rc = api_field_need_string(&part, "type", &type)))
         return rc;
-    if (!type)
-        return api_field_fail(&part, 400, "type", "is missing");
     bool refusal = strcmp(type, "refusal") == 0;
     if (!refusal && strcmp(type, "text") != 0 && strcmp(type, "input_text") != 0 &&
         strcmp(type, "output_text") != 0)

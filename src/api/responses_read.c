@@ -31,14 +31,6 @@ static json_t *assistant(translation *t) {
     return t->turn ? t->turn : add_message(t, "assistant");
 }
 
-static int need_string(const api_object *o, const char *name, const char **text) {
-    size_t len;
-    int rc = api_field_string(o, name, text, &len);
-    if (rc == 0 && !*text)
-        rc = api_field_fail(o, 400, name, "is missing");
-    return rc;
-}
-
 static int read_item_content(const api_object *item, const char *name, json_t *message) {
     json_t *content = api_field_get(item, name);
     if (!content)
@@ -53,7 +45,7 @@ static int read_role_item(translation *t, const api_object *item) {
     static const char *const roles[] = {"user", "assistant", "system", "developer"};
     const char *role = NULL;
     size_t i = 0;
-    int rc = need_string(item, "role", &role);
+    int rc = api_field_need_string(item, "role", &role);
     if (rc)
         return rc;
     while (i < 4 && strcmp(role, roles[i]) != 0)
@@ -69,8 +61,9 @@ static int read_role_item(translation *t, const api_object *item) {
 static int read_call_item(translation *t, const api_object *item) {
     const char *id = NULL, *name = NULL, *arguments = NULL;
     int rc;
-    if ((rc = need_string(item, "call_id", &id)) || (rc = need_string(item, "name", &name)) ||
-        (rc = need_string(item, "arguments", &arguments)))
+    if ((rc = api_field_need_string(item, "call_id", &id)) ||
+        (rc = api_field_need_string(item, "name", &name)) ||
+        (rc = api_field_need_string(item, "arguments", &arguments)))
         return rc;
     json_t *message = assistant(t), *calls = json_object_get(message, "tool_calls");
     if (!calls) {
@@ -85,7 +78,7 @@ static int read_call_item(translation *t, const api_object *item) {
 
 static int read_output_item(translation *t, const api_object *item) {
     const char *id = NULL;
-    int rc = need_string(item, "call_id", &id);
+    int rc = api_field_need_string(item, "call_id", &id);
     if (rc)
         return rc;
     json_t *message = add_message(t, "tool");
@@ -107,7 +100,7 @@ static int read_reasoning_item(translation *t, const api_object *item) {
         api_object o;
         const char *piece = NULL;
         if ((rc = api_item_object(item, name, i, part, &o)) ||
-            (rc = need_string(&o, "text", &piece)))
+            (rc = api_field_need_string(&o, "text", &piece)))
             break;
         base_str_adds(&text, piece);
     }
@@ -174,11 +167,11 @@ static int read_tool(translation *t, size_t index, const json_t *value, json_t *
     const char *type = NULL, *name = NULL;
     int rc;
     if ((rc = api_item_object(&t->body, "tools", index, value, &tool)) ||
-        (rc = need_string(&tool, "type", &type)))
+        (rc = api_field_need_string(&tool, "type", &type)))
         return rc;
     if (strcmp(type, "function") != 0)
         return api_field_fail(&tool, 400, "type", "must be function: there are no built-in tools");
-    if ((rc = need_string(&tool, "name", &name)))
+    if ((rc = api_field_need_string(&tool, "name", &name)))
         return rc;
     json_t *function = json_object();
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
@@ -216,11 +209,11 @@ static int read_tool_choice(translation *t) {
         return 0;
     }
     if ((rc = api_field_object(&t->body, "tool_choice", &o)) ||
-        (rc = need_string(&o, "type", &type)))
+        (rc = api_field_need_string(&o, "type", &type)))
         return rc;
     if (strcmp(type, "function") != 0)
         return api_field_fail(&o, 400, "type", "must be function");
-    if ((rc = need_string(&o, "name", &name)))
+    if ((rc = api_field_need_string(&o, "name", &name)))
         return rc;
     json_object_set_new(t->chat, "tool_choice",
                         json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name));
@@ -233,7 +226,7 @@ static int read_format(translation *t) {
     int rc;
     if ((rc = api_field_object(&t->body, "text", &text)) || !text.json ||
         (rc = api_field_object(&text, "format", &format)) || !format.json ||
-        (rc = need_string(&format, "type", &type)))
+        (rc = api_field_need_string(&format, "type", &type)))
         return rc;
     if (strcmp(type, "text") == 0)
         return 0;

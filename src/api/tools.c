@@ -39,17 +39,12 @@ static int read_tool(const api_object *tool, api_tools *t, int index) {
     size_t len;
     grammar_tool *out = &t->at[index];
     int rc;
-    if ((rc = api_field_string(tool, "type", &type, &len)))
+    if ((rc = api_field_need_string(tool, "type", &type)))
         return rc;
-    if (!type)
-        return api_field_fail(tool, 400, "type", "is missing");
     if (strcmp(type, "function") != 0)
         return api_field_fail(tool, 400, "type", "must be function, got \"%.40s\"", type);
-    if ((rc = api_field_object(tool, "function", &function)))
-        return rc;
-    if (!function.json)
-        return api_field_fail(tool, 400, "function", "is missing");
-    if ((rc = read_name(&function, &t->names[index])) ||
+    if ((rc = api_field_need_object(tool, "function", &function)) ||
+        (rc = read_name(&function, &t->names[index])) ||
         (rc = api_field_string(&function, "description", &description, &len)) ||
         (rc = api_field_object(&function, "parameters", &parameters)) ||
         (rc = api_field_bool(&function, "strict", &out->strict)))
