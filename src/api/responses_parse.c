@@ -38,27 +38,29 @@ static size_t covers(const char *name, const char *path, char index[16]) {
     return *p == '\0' || *p == '.' || *p == '[' ? (size_t)(p - path) : 0;
 }
 
-static void write_name(const char *here, const char *index, const char *rest, char *out,
-                       size_t size) {
+static void write_name(const char *here, const char *index, const char *rest, base_str *out) {
     const char *brackets = strstr(here, "[]");
-    if (brackets)
-        snprintf(out, size, "%.*s%s%s%s", (int)(brackets - here), here, index, brackets + 2, rest);
-    else
-        snprintf(out, size, "%s%s", here, rest);
+    base_str_add(out, here, brackets ? (size_t)(brackets - here) : strlen(here));
+    if (brackets) {
+        base_str_adds(out, index);
+        base_str_adds(out, brackets + 2);
+    }
+    base_str_adds(out, rest);
 }
 
 void api_responses_rename(api_error *error) {
-    char index[16], param[sizeof error->param], message[sizeof error->message];
+    char index[16];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t len = covers(names[i].chat, error->param, index), old = strlen(error->param);
         if (len == 0)
             continue;
-        write_name(names[i].here, index, error->param + len, param, sizeof param);
-        if (strncmp(error->message, error->param, old) == 0) { // as api_field_fail begins
-            snprintf(message, sizeof message, "%s%s", param, error->message + old);
-            memcpy(error->message, message, sizeof message);
-        }
-        memcpy(error->param, param, sizeof param);
+        base_str param = {0};
+        write_name(names[i].here, index, error->param + len, &param);
+        if (strncmp(error->message, error->param, old) == 0) // as api_field_fail begins
+            api_fail(error, error->status, param.data, "%s%s", param.data, error->message + old);
+        else
+            api_fail(error, error->status, param.data, "%s", error->message);
+        base_str_free(&param);
         return;
     }
 }
