@@ -144,7 +144,8 @@ static inline void bench_on_error(void *arg, http_slice path, int status, const 
     pthread_mutex_lock(&b->lock);
     b->n_errors++;
     pthread_mutex_unlock(&b->lock);
-    base_str_printf(body, "{\"status\": %d, \"reason\": \"%s\"}", status, reason);
+    base_str_printf(body, "{\"status\": %d, \"path\": \"%.*s\", \"reason\": \"%s\"}", status,
+                    (int)path.len, path.len > 0 ? path.at : "", reason);
 }
 
 // ---------------------------------------------------------------------------------------------
