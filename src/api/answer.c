@@ -186,6 +186,10 @@ const api_error *api_answer_error(const api_answer *a) {
     return a->error.status != 0 ? &a->error : NULL;
 }
 
+void api_answer_fail(api_answer *a, const api_error *error) {
+    a->error = *error;
+}
+
 void api_answer_finish(api_answer *a, base_str *out) {
     if (a->call->stream) {
         api_answer_flush(a, out);

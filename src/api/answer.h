@@ -29,6 +29,9 @@ bool api_answer_done(const api_answer *a);
 // appends.
 const api_error *api_answer_error(const api_answer *a); // NULL: it has not
 
+// It fails before it is done, and the caller aborts what runs of it and finishes it at once.
+void api_answer_fail(api_answer *a, const api_error *error);
+
 // When done. A stream: the usage chunk and "data: [DONE]"; otherwise the JSON body, which is the
 // error object when it has failed.
 void api_answer_finish(api_answer *a, base_str *out);

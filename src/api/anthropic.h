@@ -27,7 +27,6 @@ void api_anthropic_rename(api_error *error, bool of_chat);
 
 // {"type": "error", "error": {"type", "message"}, "request_id"}
 void api_anthropic_print_error(const api_error *e, const char *request_id, base_str *out);
-void api_anthropic_print_error_event(const api_error *e, const char *request_id, base_str *out);
 
 extern const api_form api_anthropic_form;
 

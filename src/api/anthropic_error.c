@@ -116,9 +116,3 @@ void api_anthropic_print_error(const api_error *e, const char *request_id, base_
         base_str_adds(out, "null");
     base_str_adds(out, "}");
 }
-
-void api_anthropic_print_error_event(const api_error *e, const char *request_id, base_str *out) {
-    base_str_adds(out, "event: error\ndata: ");
-    api_anthropic_print_error(e, request_id, out);
-    base_str_adds(out, "\n\n");
-}

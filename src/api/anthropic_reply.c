@@ -276,7 +276,9 @@ static void print_pieces(api_answer *a, int index, base_str *out) {
 
 static void print_end(api_answer *a, base_str *out) {
     if (a->error.status) {
-        api_anthropic_print_error_event(&a->error, request_id(a), out);
+        base_str_adds(out, "event: error\ndata: ");
+        api_anthropic_print_error(&a->error, request_id(a), out);
+        base_str_adds(out, "\n\n");
         return;
     }
     close_block(a, out);

@@ -159,7 +159,8 @@ static bool cut_short(const writer *w) {
 
 // Only the last item can have been cut off.
 static const char *status_of(const writer *w, int index) {
-    return index == w->n - 1 && cut_short(w) ? "incomplete" : "completed";
+    bool cut = w->a->error.status != 0 || cut_short(w);
+    return cut && index == w->n - 1 ? "incomplete" : "completed";
 }
 
 static void grow(writer *w, const char *text, size_t len) {
@@ -305,7 +306,7 @@ static const char *finish(writer *w) {
     const api_answer *a = w->a;
     const char *status = a->error.status ? "failed" : cut_short(w) ? "incomplete" : "completed";
     if (w->n > 0)
-        close_item(w, a->error.status ? "incomplete" : status_of(w, w->n - 1));
+        close_item(w, status_of(w, w->n - 1));
     if (a->call->turn->messages && a->error.status == 0) {
         json_t *message = message_of(w);
         api_responses_store_put(a->options->responses, a->call->id, a->call->turn->messages,

@@ -358,14 +358,18 @@ void api_serve_take(api_ticket *ticket, api_event *e) {
     }
 }
 
+static void end_stream(api_live *live) {
+    api_answer_finish(live->answer, &live->out);
+    http_stream_send(live->x, live->out.data, live->out.len);
+    http_stream_end(live->x);
+    live_free(live);
+}
+
 static void finish(api_live *live) {
     api_server *s = live->lane->server;
     const api_error *error = api_answer_error(live->answer);
     if (live->call->stream) {
-        api_answer_finish(live->answer, &live->out);
-        http_stream_send(live->x, live->out.data, live->out.len);
-        http_stream_end(live->x);
-        live_free(live);
+        end_stream(live);
     } else if (error) {
         fail(live, error);
     } else {
@@ -400,17 +404,10 @@ void api_serve_flush(api_lane *l) {
 // ---------------------------------------------------------------------------------------------
 // The server stops
 
-static void end_stream(api_live *live, const api_error *error) {
-    base_str events = {0};
-    if (live->call->dialect == API_ANTHROPIC)
-        api_anthropic_print_error_event(error, live->request_id, &events);
-    else
-        api_error_print_events(error, &events);
+static void break_stream(api_live *live, const api_error *error) {
     abort_tickets(live);
-    http_stream_send(live->x, events.data, events.len);
-    http_stream_end(live->x);
-    base_str_free(&events);
-    live_free(live);
+    api_answer_fail(live->answer, error);
+    end_stream(live);
 }
 
 void api_serve_end_all(api_lane *l) {
@@ -419,7 +416,7 @@ void api_serve_end_all(api_lane *l) {
     while (l->lives) {
         api_live *live = l->lives;
         if (live->answer && live->call->stream)
-            end_stream(live, &error);
+            break_stream(live, &error);
         else
             fail(live, &error);
     }

@@ -243,6 +243,24 @@ def test_cut_short(client):
         assert collect(stream)[-1].type == "response.incomplete"
 
 
+def test_a_server_that_stops(replay):
+    script = {"match": "*", "text": "<think>on and on</think>" + "word " * 500, "delay_ms": 20}
+    server = replay([script], "--shutdown-timeout", "0")
+    events = []
+    with openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0) as client:
+        with client.responses.create(model="tiny", input="hello", stream=True) as stream:
+            for event in stream:
+                if event.type == "response.output_text.delta" and server.process.poll() is None:
+                    server.terminate()
+                events.append(event)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    final = events[-1]
+    assert final.type == "response.failed" and final.response.status == "failed"
+    assert final.response.error.code == "server_error"
+    kinds = [item.status for item in final.response.output]
+    assert kinds == ["completed", "incomplete"]
+
+
 def test_an_empty_thought(client):
     response = client.responses.create(model="tiny", input="only the end")
     assert response.output_text == "ok"
