@@ -114,8 +114,8 @@ void cli_print_help(const cli_table *table, base_str *out) {
                        "Commands:\n");
     for (int i = 0; i < table->n_commands; i++) {
         const cli_command *c = &table->commands[i];
-        base_str_printf(out, "  %-13s ", c->name);
-        wrap(c->summary, 16, 16, out);
+        base_str_printf(out, "  %-17s ", c->name);
+        wrap(c->summary, 20, 20, out);
     }
     base_str_adds(out, "\nExit status: ");
     wrap(exit_statuses, 13, 13, out);
@@ -143,7 +143,8 @@ void cli_print_command_help(const cli_table *table, const cli_command *command, 
 
 static void completion_command(const cli_table *table, const cli_command *command, base_str *out) {
     const cli_row *row;
-    base_str_printf(out, "    %s)\n        flags=\"", command->name);
+    bool two_words = strchr(command->name, ' ') != NULL;
+    base_str_printf(out, "    \"%s%s)\n        flags=\"", command->name, two_words ? "\"" : " \"*");
     for (int i = 0; (row = cli_table_row(table, i)) != NULL; i++) {
         if (!cli_row_listed(row, command))
             continue;
@@ -170,21 +171,43 @@ static void completion_command(const cli_table *table, const cli_command *comman
     base_str_adds(out, "        *) words=\"$flags\"; files=1 ;;\n        esac ;;\n");
 }
 
+// The first words of commands of two are completed by the second ones.
+static void completion_second_words(const cli_table *table, base_str *out) {
+    for (int i = 0; i < table->n_commands; i++) {
+        const char *name = table->commands[i].name, *space = strchr(name, ' ');
+        if (space != NULL)
+            base_str_printf(out,
+                            "    [[ $COMP_CWORD == 2 && ${COMP_WORDS[1]} == %.*s ]] && words+=\" "
+                            "%s\"\n",
+                            (int)(space - name), name, space + 1);
+    }
+}
+
 void cli_print_bash_completion(const cli_table *table, base_str *out) {
     base_str_adds(out, "# bash completion for abruzzi: eval \"$(abruzzi completion bash)\"\n"
                        "_abruzzi() {\n"
                        "    local current=${COMP_WORDS[COMP_CWORD]}\n"
                        "    local previous=${COMP_WORDS[COMP_CWORD - 1]}\n"
-                       "    local flags words files=0\n"
+                       "    local flags words='' files=0\n"
                        "    if ((COMP_CWORD == 1)); then\n"
                        "        words=\"--help --version");
-    for (int i = 0; i < table->n_commands; i++)
-        base_str_printf(out, " %s", table->commands[i].name);
-    base_str_adds(out, "\"\n    else\n    case ${COMP_WORDS[1]} in\n");
+    for (int i = 0; i < table->n_commands; i++) {
+        const char *name = table->commands[i].name;
+        size_t len = strcspn(name, " ");
+        bool said = false; // as the first word of an earlier command
+        for (int j = 0; j < i; j++) {
+            const char *other = table->commands[j].name;
+            said = said || (strcspn(other, " ") == len && strncmp(other, name, len) == 0);
+        }
+        if (!said)
+            base_str_printf(out, " %.*s", (int)len, name);
+    }
+    base_str_adds(out, "\"\n    else\n    case \"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in\n");
     for (int i = 0; i < table->n_commands; i++)
         completion_command(table, &table->commands[i], out);
-    base_str_adds(out, "    esac\n    fi\n"
-                       "    COMPREPLY=()\n"
+    base_str_adds(out, "    esac\n    fi\n");
+    completion_second_words(table, out);
+    base_str_adds(out, "    COMPREPLY=()\n"
                        "    if ((files)) && [[ $current != -* ]]; then\n"
                        "        compopt -o filenames\n"
                        "        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n"

@@ -58,10 +58,11 @@ static int dispatch(int argc, char **argv, const cli_command **command, base_err
     }
     if (first[0] == '-')
         return base_fail(err, BASE_ERR_USAGE, "unknown option %s; flags follow the command", first);
-    *command = cli_command_find(&cli_the_table, first);
+    int n_words;
+    *command = cli_command_read(&cli_the_table, argc - 1, argv + 1, &n_words);
     if (*command == NULL)
         return cli_command_unknown(&cli_the_table, first, err);
-    return run(*command, argc - 2, argv + 2, err);
+    return run(*command, argc - 1 - n_words, argv + 1 + n_words, err);
 }
 
 // A standard stream that the caller closed would become the number of the next file opened: a

@@ -55,7 +55,42 @@ const cli_command *cli_command_find(const cli_table *table, const char *name) {
     return NULL;
 }
 
+// What follows `word` and a space in the name of the command; NULL if it does not begin so.
+static const char *second_word(const cli_command *command, const char *word) {
+    size_t len = strlen(word);
+    bool begins = strncmp(command->name, word, len) == 0 && command->name[len] == ' ';
+    return begins ? command->name + len + 1 : NULL;
+}
+
+const cli_command *cli_command_read(const cli_table *table, int n, char *const *args,
+                                    int *n_words) {
+    for (int i = 0; i < table->n_commands; i++) {
+        const char *second = n > 1 ? second_word(&table->commands[i], args[0]) : NULL;
+        *n_words = 2;
+        if (second != NULL && strcmp(second, args[1]) == 0)
+            return &table->commands[i];
+    }
+    *n_words = 1;
+    return n > 0 ? cli_command_find(table, args[0]) : NULL;
+}
+
+static int needs_second_word(const cli_table *table, const char *name, base_err *err) {
+    base_str words = {0};
+    for (int i = 0; i < table->n_commands; i++) {
+        const char *second = second_word(&table->commands[i], name);
+        if (second != NULL)
+            base_str_printf(&words, "%s%s %s", words.len > 0 ? ", " : "", name, second);
+    }
+    if (words.len > 0)
+        base_fail(err, BASE_ERR_USAGE, "'%s' alone is no command; there is: %s", name, words.data);
+    int rc = words.len > 0 ? BASE_ERR_USAGE : 0;
+    base_str_free(&words);
+    return rc;
+}
+
 int cli_command_unknown(const cli_table *table, const char *name, base_err *err) {
+    if (needs_second_word(table, name, err) != 0)
+        return BASE_ERR_USAGE;
     const char *best = NULL;
     int distance = CLI_NAME_MAX;
     for (int i = 0; i < table->n_commands; i++) {

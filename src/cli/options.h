@@ -48,7 +48,7 @@ typedef struct cli_section {
 typedef struct cli_options cli_options; // a parsed command line
 
 typedef struct cli_command {
-    const char *name;
+    const char *name; // one word, or two: "eval gsm8k"
     unsigned bit;
     const char *arguments; // "[MODEL]" or ""
     int min_arguments, max_arguments;
@@ -72,7 +72,10 @@ const cli_row *cli_table_row(const cli_table *table, int i);
 bool cli_row_listed(const cli_row *row, const cli_command *command);
 
 const cli_command *cli_command_find(const cli_table *table, const char *name);
-// "unknown command X; did you mean Y?" as BASE_ERR_USAGE.
+// The command that `args` [n] begin with, and how many of them are its name; NULL if none is.
+const cli_command *cli_command_read(const cli_table *table, int n, char *const *args, int *n_words);
+// "unknown command X; did you mean Y?" as BASE_ERR_USAGE; for the first word of names of two, which
+// second words there are.
 int cli_command_unknown(const cli_table *table, const char *name, base_err *err);
 
 // ---------------------------------------------------------------------------------------------
@@ -102,6 +105,9 @@ const char *cli_argument(const cli_options *o, int i); // NULL when there are fe
 
 // "{'model': 'dir', 'max_num_seqs': 4}": what was given, as vLLM logs it; secrets as '***'.
 void cli_options_describe(const cli_options *o, base_str *out);
+// "Namespace(model='dir', max_num_seqs=4)": every option of the command with its value or None, as
+// Python's argparse would print them.
+void cli_options_namespace(const cli_options *o, base_str *out);
 
 // ---------------------------------------------------------------------------------------------
 // What the table prints (help.c)

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { RUN = 1, OTHER = 2 };
+enum { RUN = 1, OTHER = 2, TWICE = 4 };
 
 static const cli_row rows[] = {
     {.name = "max-model-len",
@@ -113,6 +113,9 @@ static const cli_command commands[] = {
      .min_arguments = 2,
      .max_arguments = 2,
      .summary = "Does something else."},
+    {.name = "run twice", .bit = TWICE, .arguments = "", .summary = "Runs again."},
+    {.name = "walk far", .bit = TWICE, .arguments = "", .summary = "Walks."},
+    {.name = "walk near", .bit = TWICE, .arguments = "", .summary = "Walks."},
 };
 
 static const cli_section part = {rows, 5}, rest = {rows + 5, sizeof rows / sizeof *rows - 5};
@@ -372,6 +375,16 @@ static void test_commands(void **unused) {
     assert_int_equal(cli_command_unknown(&table, "zzzzzz", &err), 64);
     assert_string_equal(err.message, "unknown command 'zzzzzz'");
     assert_int_equal(cli_distance("kitten", "sitting"), 3);
+    char run[] = "run", twice[] = "twice", walk[] = "walk", model[] = "model";
+    int n_words;
+    assert_ptr_equal(cli_command_read(&table, 2, (char *[]){run, twice}, &n_words), &commands[2]);
+    assert_int_equal(n_words, 2);
+    assert_ptr_equal(cli_command_read(&table, 2, (char *[]){run, model}, &n_words), &commands[0]);
+    assert_int_equal(n_words, 1);
+    assert_ptr_equal(cli_command_read(&table, 1, (char *[]){run}, &n_words), &commands[0]);
+    assert_null(cli_command_read(&table, 2, (char *[]){walk, twice}, &n_words));
+    assert_int_equal(cli_command_unknown(&table, "walk", &err), 64);
+    assert_string_equal(err.message, "'walk' alone is no command; there is: walk far, walk near");
     assert_int_equal(cli_distance("", "abc"), 3);
     assert_int_equal(cli_distance("abc", ""), 3);
 }
