@@ -271,6 +271,21 @@ static inline match_places match_byte(const match_reader *r, match_places ends, 
     return more;
 }
 
+// The number of an escape \uXXXX, or -1.
+static inline int match_hex(const match_reader *r, int at) {
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    int value = 0;
+    if (at + 6 > r->len || r->text[at] != '\\' || r->text[at + 1] != 'u')
+        return -1;
+    for (int i = at + 2; i < at + 6; i++) {
+        const char *digit = memchr(digits, r->text[i], 32);
+        if (!digit)
+            return -1;
+        value = value * 16 + (int)(digit - digits) % 16;
+    }
+    return value;
+}
+
 // The end of the JSON string that begins at `at`, behind its quote, or -1; *points of it.
 static inline int match_string_end(const match_reader *r, int at, int64_t *points) {
     *points = 0;
@@ -284,24 +299,15 @@ static inline int match_string_end(const match_reader *r, int at, int64_t *point
         if (!valid || (unsigned char)r->text[i] < 0x20)
             return -1;
         if (r->text[i] == '\\') {
-            unsigned high = 0, low = 0;
-            int used = 0;
-            if (i + 1 >= r->len || !strchr("\"\\/bfnrtu", r->text[i + 1]) || r->text[i + 1] == 0)
+            if (i + 1 >= r->len || !memchr("\"\\/bfnrtu", r->text[i + 1], 9))
                 return -1;
             n = 2;
             if (r->text[i + 1] == 'u') {
-                char digits[16] = {0};
-                memcpy(digits, r->text + i, (size_t)base_min_int(12, r->len - i));
-                if (sscanf(digits, "\\u%4x%n", &high, &used) != 1 || used != 6 || high == 0 ||
-                    strchr(" +-", digits[2]) || (high & 0xfc00) == 0xdc00)
+                int high = match_hex(r, i), low = match_hex(r, i + 6);
+                if (high <= 0 || (high & 0xfc00) == 0xdc00 ||
+                    ((high & 0xfc00) == 0xd800 && (low < 0 || (low & 0xfc00) != 0xdc00)))
                     return -1;
-                n = 6;
-                if ((high & 0xfc00) == 0xd800) {
-                    if (sscanf(digits + 6, "\\u%4x%n", &low, &used) != 1 || used != 6 ||
-                        strchr(" +-", digits[8]) || (low & 0xfc00) != 0xdc00)
-                        return -1;
-                    n = 12;
-                }
+                n = (high & 0xfc00) == 0xd800 ? 12 : 6;
             }
         }
         i += (int)n;

@@ -396,6 +396,213 @@ static void test_masks_of_a_usual_vocabulary(void **state) {
     assert_most_finished();
 }
 
+// ---------------------------------------------------------------------------------------------
+// Texts of a program, made from it alone: none may be refused
+
+typedef struct writer {
+    const grammar_program *p;
+    base_str out;
+    uint64_t seed;
+    bool failed; // no room, or no key left: the text is not used
+} writer;
+
+// A text of an automaton: at random for some bytes, then the shortest way to an end.
+static void write_dfa(writer *w, const grammar_dfa *d) {
+    int32_t state = 0;
+    int random_left = (int)match_random(&w->seed, 6);
+    while (d->distance[state] > 0 || (random_left > 0 && match_random(&w->seed, 3))) {
+        int found = -1;
+        for (int i = 0; i < 512 && found < 0; i++) {
+            int byte = random_left > 0 && i < 256 ? (int)match_random(&w->seed, 256) : i % 256;
+            int32_t next = grammar_dfa_step(d, state, (unsigned char)byte);
+            if (next >= 0 && ((random_left > 0 && i < 256) ||
+                              d->distance[next] < d->distance[state] || d->distance[state] == 0))
+                found = byte;
+        }
+        if (found < 0)
+            return;
+        state = grammar_dfa_step(d, state, (unsigned char)found);
+        char c = (char)found;
+        base_str_add(&w->out, &c, 1);
+        random_left--;
+    }
+}
+
+static void write_space(writer *w) {
+    if (w->p->max_whitespace && match_random(&w->seed, 4) == 0)
+        base_str_adds(&w->out, match_random(&w->seed, 2) ? " " : "\n");
+}
+
+static void write_node(writer *w, int32_t node, int depth);
+
+static void write_string(writer *w, int64_t min, int64_t max) {
+    static const char *const points[] = {"a",   "\\n",    "\xc3\xa9", "\\ud83d\\ude00",
+                                         "\\/", "\\u0041"};
+    int64_t n = min + match_random(&w->seed, 4);
+    base_str_adds(&w->out, "\"");
+    for (int64_t i = 0; i < (max >= 0 && n > max ? max : n); i++)
+        base_str_adds(&w->out, points[match_random(&w->seed, 6)]);
+    base_str_adds(&w->out, "\"");
+}
+
+static void write_array(writer *w, const grammar_node *a, int depth) {
+    int64_t n = a->u.array.min + (depth < 4 ? match_random(&w->seed, 3) : 0);
+    n = a->u.array.max >= 0 && n > a->u.array.max ? a->u.array.max : n;
+    n = a->u.array.items < 0 && n > a->u.array.n_prefix ? a->u.array.n_prefix : n;
+    base_str_adds(&w->out, "[");
+    if (n == 0)
+        write_space(w);
+    for (int64_t i = 0; i < n && !w->failed; i++) {
+        base_str_adds(&w->out, i ? "," : "");
+        write_space(w);
+        write_node(w, i < a->u.array.n_prefix ? a->u.array.prefix[i] : a->u.array.items, depth + 1);
+        write_space(w);
+    }
+    base_str_adds(&w->out, "]");
+}
+
+// A key that `used` [n_used] does not hold: a declared one, or another.
+static int32_t write_key(writer *w, const grammar_node *o, base_str *used, int n_used,
+                         bool required) {
+    for (int tries = 0; tries < 200; tries++) {
+        int i = (int)match_random(&w->seed, (uint32_t)o->u.object.n + 2), j = 0;
+        int32_t value = o->u.object.additional;
+        size_t before = w->out.len, key;
+        base_str_adds(&w->out, "\"");
+        key = w->out.len;
+        if (i < o->u.object.n) {
+            const grammar_property *p = &o->u.object.properties[i];
+            base_str_add(&w->out, p->key, p->key_len);
+            value = required && !p->required ? GRAMMAR_NO_NODE : p->node;
+        } else if (o->u.object.names) {
+            write_dfa(w, o->u.object.names);
+        } else {
+            base_str_printf(&w->out, "k%u", match_random(&w->seed, 9));
+        }
+        size_t len = w->out.len - key;
+        for (j = 0; j < n_used; j++) {
+            if (used[j].len == len && memcmp(used[j].data, w->out.data + key, len) == 0)
+                value = GRAMMAR_NO_NODE;
+        }
+        for (j = 0; i >= o->u.object.n && j < o->u.object.n; j++) {
+            const grammar_property *p = &o->u.object.properties[j];
+            if (p->key_len == len && memcmp(p->key, w->out.data + key, len) == 0)
+                value = GRAMMAR_NO_NODE;
+        }
+        if (value >= 0 && !(required && i >= o->u.object.n)) {
+            base_str_reserve(&used[n_used], 1); // an empty key has an address, too
+            base_str_add(&used[n_used], w->out.data + key, len);
+            base_str_adds(&w->out, "\"");
+            return value;
+        }
+        w->out.len = before;
+    }
+    w->failed = true;
+    return GRAMMAR_NO_NODE;
+}
+
+static void write_object(writer *w, const grammar_node *o, int depth) {
+    base_str used[32] = {{0}};
+    int required = o->u.object.n_required;
+    int n = (int)(o->u.object.min > required ? o->u.object.min : required);
+    if (depth < 4 && (o->u.object.max < 0 || n < o->u.object.max) &&
+        (o->u.object.additional >= 0 || o->u.object.n > n))
+        n += (int)match_random(&w->seed, 2);
+    base_str_adds(&w->out, "{");
+    if (n == 0)
+        write_space(w);
+    for (int i = 0; i < n && !w->failed; i++) {
+        base_str_adds(&w->out, i ? "," : "");
+        write_space(w);
+        int32_t value = write_key(w, o, used, i, i < required);
+        if (w->failed)
+            break;
+        write_space(w);
+        base_str_adds(&w->out, ":");
+        write_space(w);
+        write_node(w, value, depth + 1);
+        write_space(w);
+    }
+    base_str_adds(&w->out, "}");
+    for (int i = 0; i < 32; i++)
+        base_str_free(&used[i]);
+}
+
+static void write_node(writer *w, int32_t node, int depth) {
+    const grammar_node *n = &w->p->nodes[node];
+    w->failed = w->failed || w->out.len > MAX_TEXT;
+    if (w->failed)
+        return;
+    switch (n->kind) {
+    case GRAMMAR_SCALAR:
+        write_dfa(w, n->u.dfa);
+        break;
+    case GRAMMAR_STRING:
+        write_string(w, n->u.string.min, n->u.string.max);
+        break;
+    case GRAMMAR_OBJECT:
+        write_object(w, n, depth);
+        break;
+    case GRAMMAR_ARRAY:
+        write_array(w, n, depth);
+        break;
+    case GRAMMAR_UNION:
+        write_node(w, n->u.any.at[match_random(&w->seed, (uint32_t)n->u.any.n)], depth);
+        break;
+    }
+}
+
+// The text byte by byte, whatever its tokens; it may end there.
+static bool matches(grammar_language *l, const base_str *text) {
+    grammar_matcher *m = grammar_matcher_create(l, "", 0);
+    bool can = true;
+    for (size_t i = 0; i < text->len && can; i++)
+        can = grammar_matcher_push(m, text->data + i, 1);
+    can = can && grammar_matcher_may_end(m);
+    grammar_matcher_free(m);
+    return can;
+}
+
+// And what a wrong byte makes of it is right or wrong for both.
+static void compare_readers(grammar_language *l, writer *w) {
+    static const char bytes[] = "{}[],:\"\\ \n01ab-tu\xc3";
+    if (w->failed || w->out.len == 0 || w->out.len > MAX_TEXT)
+        return;
+    bool read = match_reads(w->p, w->out.data, (int)w->out.len);
+    if (!read || !matches(l, &w->out))
+        fail_msg("%s: '%.*s'", read ? "refused" : "not read", (int)w->out.len, w->out.data);
+    for (int i = 0; i < 10; i++) {
+        base_str other = {0};
+        size_t at = match_random(&w->seed, (uint32_t)w->out.len), cut = match_random(&w->seed, 2);
+        base_str_add(&other, w->out.data, at);
+        if (!cut || match_random(&w->seed, 2))
+            base_str_add(&other, &bytes[match_random(&w->seed, sizeof bytes - 1)], 1);
+        base_str_add(&other, w->out.data + at + cut, w->out.len - at - cut);
+        bool other_read = other.len > 0 && match_reads(w->p, other.data, (int)other.len);
+        if (other.len > 0 && other_read != matches(l, &other))
+            fail_msg("%s: '%.*s'", other_read ? "refused" : "taken", (int)other.len, other.data);
+        base_str_free(&other);
+    }
+}
+
+static void test_texts_are_taken_that_should_be(void **state) {
+    (void)state;
+    int n_used = 0, n = scale(150);
+    for (int i = 0; i < n; i++) {
+        grammar_program *p = random_program((uint64_t)i + 5000);
+        grammar_language *l = grammar_language_create(shared.tries[0], p);
+        for (int j = 0; j < 8; j++) {
+            writer w = {.p = p, .seed = (uint64_t)(i * 10 + j)};
+            write_node(&w, p->root, 0);
+            compare_readers(l, &w);
+            n_used += !w.failed;
+            base_str_free(&w.out);
+        }
+        grammar_language_free(l);
+    }
+    assert_true(n_used > n);
+}
+
 // What real schemas become.
 static void test_masks_of_schemas(void **state) {
     (void)state;
@@ -469,6 +676,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_masks_are_what_can_be_pushed),
         cmocka_unit_test(test_masks_of_a_usual_vocabulary),
+        cmocka_unit_test(test_texts_are_taken_that_should_be),
         cmocka_unit_test(test_masks_of_schemas),
         cmocka_unit_test(test_rollback_is_as_replay),
     };

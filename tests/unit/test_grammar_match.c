@@ -502,6 +502,18 @@ static void test_depth_leaves_a_way_out(void **state) {
     grammar_language_free(l);
 }
 
+// Languages whose values are all empty, or nothing but containers.
+static void test_languages_without_scalars(void **state) {
+    (void)state;
+    grammar_program *p = match_program(0);
+    int32_t empty = match_object(p, 0, 0), inner = match_array(p, NULL, 0, empty, 2, 2);
+    match_array(p, &inner, 1, GRAMMAR_NO_NODE, 1, 1);
+    grammar_language *l = language(p);
+    assert_true(takes(l, "[[{},{}]]"));
+    assert_false(takes(l, "[[{}]]"));
+    grammar_language_free(l);
+}
+
 // A schema that asks for more than the usual depth gets it.
 static void test_depth_that_is_asked_for(void **state) {
     (void)state;
@@ -678,6 +690,7 @@ int main(void) {
         cmocka_unit_test(test_masks_at_the_end_of_names),
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_depth_leaves_a_way_out),
+        cmocka_unit_test(test_languages_without_scalars),
         cmocka_unit_test(test_depth_that_is_asked_for),
         cmocka_unit_test(test_many_readings),
         cmocka_unit_test(test_unions_of_unions),
