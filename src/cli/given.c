@@ -112,6 +112,32 @@ static void describe_value(const cli_row *row, const cli_value *value, base_str 
     }
 }
 
+static void underscored(const char *name, base_str *out) {
+    for (const char *p = name; *p != '\0'; p++)
+        base_str_add(out, *p == '-' ? "_" : p, 1);
+}
+
+void cli_options_namespace(const cli_options *o, base_str *out) {
+    base_str_adds(out, "Namespace(");
+    const char *separator = "";
+    const cli_row *row;
+    for (int i = 0; (row = cli_table_row(o->table, i)) != NULL; i++) {
+        if (!cli_row_listed(row, o->command) || strcmp(row->name, "help") == 0)
+            continue;
+        base_str_adds(out, separator);
+        underscored(row->name, out);
+        base_str_adds(out, "=");
+        if (!o->values[i].present)
+            base_str_adds(out, "None");
+        else if (row->secret)
+            base_str_adds(out, "'***'");
+        else
+            describe_value(row, &o->values[i], out);
+        separator = ", ";
+    }
+    base_str_adds(out, ")");
+}
+
 void cli_options_describe(const cli_options *o, base_str *out) {
     base_str_adds(out, "{");
     const char *separator = "";
@@ -120,8 +146,7 @@ void cli_options_describe(const cli_options *o, base_str *out) {
         if (!o->values[i].given)
             continue;
         base_str_printf(out, "%s'", separator);
-        for (const char *p = row->name; *p != '\0'; p++)
-            base_str_add(out, *p == '-' ? "_" : p, 1);
+        underscored(row->name, out);
         base_str_adds(out, "': ");
         if (row->secret)
             base_str_adds(out, "'***'");
