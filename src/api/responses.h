@@ -11,6 +11,8 @@ typedef struct api_responses_turn {
     base_str echo;    // the reply's fields that repeat the request: "\"store\":true,..."
     json_t *messages; // of the conversation, as a chat has them, without the instructions;
                       // NULL: nothing is to be remembered
+    json_t *origins;  // for each message of the chat the field its content is, as
+                      // "input[2].content", or null
 } api_responses_turn;
 
 void api_responses_turn_free(api_responses_turn *t); // NULL is fine
@@ -28,11 +30,9 @@ void api_responses_store_put(api_responses_store *s, const char *id, const json_
 json_t *api_responses_store_get(api_responses_store *s, const char *id);
 
 // The body of a request -> the body of a chat, which the caller owns, and the turn. `store` may be
-// NULL: then nothing is remembered. Returns 0 or the status in `body->error`.
+// NULL: then nothing is remembered. Returns 0 or the status in `error`.
 int api_responses_translate(api_responses_store *store, const api_options *o, const json_t *body,
                             json_t **chat, api_responses_turn **turn, api_error *error);
-// Renames the field that an error about the chat body names to what it is called here.
-void api_responses_rename(api_error *error);
 
 // As api_call_parse.
 int api_responses_parse(api_call **out, const api_options *o, const char *body, size_t len,

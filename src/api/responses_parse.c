@@ -3,6 +3,7 @@
 
 #include "api/read.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // What a chat calls a field -> what it is called here. "[]" stands for any index.
@@ -38,29 +39,53 @@ static size_t covers(const char *name, const char *path, char index[16]) {
     return *p == '\0' || *p == '.' || *p == '[' ? (size_t)(p - path) : 0;
 }
 
-static void write_name(const char *here, const char *index, const char *rest, base_str *out) {
+static void write_name(const char *here, const char *index, base_str *out) {
     const char *brackets = strstr(here, "[]");
     base_str_add(out, here, brackets ? (size_t)(brackets - here) : strlen(here));
     if (brackets) {
         base_str_adds(out, index);
         base_str_adds(out, brackets + 2);
     }
-    base_str_adds(out, rest);
 }
 
-void api_responses_rename(api_error *error) {
+// The first `len` bytes of the field's path become `name`, in front of the message, too.
+static void rename_to(api_error *error, size_t len, const char *name) {
+    base_str param = {0};
+    size_t old = strlen(error->param);
+    base_str_printf(&param, "%s%s", name, error->param + len);
+    if (strncmp(error->message, error->param, old) == 0) // as api_field_fail begins
+        api_fail(error, error->status, param.data, "%s%s", param.data, error->message + old);
+    else
+        api_fail(error, error->status, param.data, "%s", error->message);
+    base_str_free(&param);
+}
+
+// Messages of a chat are not counted like the items that they were made of.
+static bool rename_content(const api_responses_turn *turn, api_error *error) {
+    static const char messages[] = "messages[", content[] = "].content";
+    char *end = error->param + sizeof messages - 1;
+    if (strncmp(error->param, messages, sizeof messages - 1) != 0)
+        return false;
+    unsigned long index = strtoul(end, &end, 10);
+    const char *origin = json_string_value(json_array_get(turn->origins, index));
+    if (!origin || strncmp(end, content, sizeof content - 1) != 0)
+        return false;
+    rename_to(error, (size_t)(end - error->param) + sizeof content - 1, origin);
+    return true;
+}
+
+static void rename_field(const api_responses_turn *turn, api_error *error) {
     char index[16];
+    if (rename_content(turn, error))
+        return;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        size_t len = covers(names[i].chat, error->param, index), old = strlen(error->param);
+        size_t len = covers(names[i].chat, error->param, index);
         if (len == 0)
             continue;
-        base_str param = {0};
-        write_name(names[i].here, index, error->param + len, &param);
-        if (strncmp(error->message, error->param, old) == 0) // as api_field_fail begins
-            api_fail(error, error->status, param.data, "%s%s", param.data, error->message + old);
-        else
-            api_fail(error, error->status, param.data, "%s", error->message);
-        base_str_free(&param);
+        base_str name = {0};
+        write_name(names[i].here, index, &name);
+        rename_to(error, len, name.data);
+        base_str_free(&name);
         return;
     }
 }
@@ -75,7 +100,7 @@ static int parse(api_call **out, const api_options *o, const json_t *body, const
     rc = api_call_parse_json(out, API_CHAT, API_RESPONSES, o, chat, request_id, error);
     json_decref(chat);
     if (rc) {
-        api_responses_rename(error);
+        rename_field(turn, error);
         api_responses_turn_free(turn);
         return rc;
     }

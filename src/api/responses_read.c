@@ -14,6 +14,7 @@ typedef struct translation {
     api_object body;
     json_t *chat;
     json_t *messages; // of the chat, borrowed
+    json_t *origins;  // of the messages, borrowed
     json_t *turn;     // the assistant's message that grows, borrowed; NULL: none
 } translation;
 
@@ -23,6 +24,7 @@ typedef struct translation {
 static json_t *add_message(translation *t, const char *role) {
     json_t *message = json_pack("{s:s}", "role", role);
     json_array_append_new(t->messages, message);
+    json_array_append_new(t->origins, json_null());
     t->turn = strcmp(role, "assistant") == 0 ? message : NULL;
     return message;
 }
@@ -31,13 +33,20 @@ static json_t *assistant(translation *t) {
     return t->turn ? t->turn : add_message(t, "assistant");
 }
 
-static int read_item_content(const api_object *item, const char *name, json_t *message) {
+static bool has_spoken(const translation *t) {
+    return json_object_get(t->turn, "content") || json_object_get(t->turn, "tool_calls");
+}
+
+// Of the last message. Its parts are checked where chats are read.
+static int read_content(translation *t, const api_object *item, const char *name) {
+    size_t last = json_array_size(t->messages) - 1;
     json_t *content = api_field_get(item, name);
     if (!content)
         return api_field_fail(item, 400, name, "is missing");
     if (!json_is_string(content) && !json_is_array(content))
         return api_field_fail_type(item, name, "a string or a list of parts", content);
-    json_object_set(message, "content", content);
+    json_object_set(json_array_get(t->messages, last), "content", content);
+    json_array_set_new(t->origins, last, json_sprintf("%s.%s", item->path, name));
     return 0;
 }
 
@@ -52,10 +61,9 @@ static int read_role_item(translation *t, const api_object *item) {
         i++;
     if (i == 4)
         return api_field_fail(item, 400, "role", "must be user, assistant, system or developer");
-    if (i == 1 && t->turn && json_object_get(t->turn, "content") == NULL &&
-        json_object_get(t->turn, "tool_calls") == NULL) // after its reasoning
-        return read_item_content(item, "content", t->turn);
-    return read_item_content(item, "content", add_message(t, i == 3 ? "system" : role));
+    if (i != 1 || !t->turn || has_spoken(t)) // it may have thought
+        add_message(t, i == 3 ? "system" : role);
+    return read_content(t, item, "content");
 }
 
 static int read_call_item(translation *t, const api_object *item) {
@@ -83,7 +91,7 @@ static int read_output_item(translation *t, const api_object *item) {
         return rc;
     json_t *message = add_message(t, "tool");
     json_object_set_new(message, "tool_call_id", json_string(id));
-    return read_item_content(item, "output", message);
+    return read_content(t, item, "output");
 }
 
 // The texts of a reasoning item: its own ones, or else what summarises them.
@@ -105,8 +113,7 @@ static int read_reasoning_item(translation *t, const api_object *item) {
         base_str_adds(&text, piece);
     }
     if (rc == 0) {
-        if (t->turn &&
-            (json_object_get(t->turn, "content") || json_object_get(t->turn, "tool_calls")))
+        if (has_spoken(t))
             t->turn = NULL; // it belongs to what comes
         json_object_set_new(assistant(t), "reasoning_content",
                             json_stringn(text.data ? text.data : "", text.len));
@@ -342,6 +349,8 @@ static int read_previous(translation *t, api_responses_store *store) {
         return api_fail(t->body.error, 404, "previous_response_id",
                         "previous_response_id: there is no response `%.100s` in memory", id);
     json_array_extend(t->messages, messages);
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        json_array_append_new(t->origins, json_null());
     json_decref(messages);
     return 0;
 }
@@ -399,10 +408,12 @@ static int translate(translation *t, api_responses_store *memory, api_responses_
     copy_fields(t);
     if (store && memory)
         turn->messages = json_deep_copy(t->messages);
-    if (instructions)
+    if (instructions) {
         json_array_insert_new(t->messages, 0,
                               json_pack("{s:s, s:O}", "role", "system", "content",
                                         json_object_get(t->body.json, "instructions")));
+        json_array_insert_new(t->origins, 0, json_null());
+    }
     echo(t, turn->messages != NULL, &turn->echo);
     return 0;
 }
@@ -413,6 +424,7 @@ int api_responses_translate(api_responses_store *store, const api_options *o, co
     t.messages = json_array();
     json_object_set_new(t.chat, "messages", t.messages);
     *turn = base_calloc(1, sizeof **turn);
+    t.origins = (*turn)->origins = json_array();
     int rc = translate(&t, store, *turn);
     *chat = t.chat;
     if (rc) {
@@ -429,5 +441,6 @@ void api_responses_turn_free(api_responses_turn *t) {
         return;
     base_str_free(&t->echo);
     json_decref(t->messages);
+    json_decref(t->origins);
     base_free(t);
 }

@@ -1,30 +1,13 @@
 // The body of /v1/messages and of its count of tokens. What is refused says why in UTF-8 and names
 // fields as its clients do; what is accepted, the engine accepts as well, and it can be counted.
 #include "api/anthropic.h"
-#include "unit/api_fixture.h"
-#include <stdlib.h>
+#include "fuzz/api_checks.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void require(bool condition) {
-    if (!condition)
-        abort();
-}
-
-static void check_utf8(const char *text) {
-    for (size_t at = 0, len = strlen(text); at < len;) {
-        bool valid;
-        at += base_utf8_next(text + at, len - at, &valid);
-        require(valid);
-    }
-}
-
 static void check_error(const api_error *e, int rc) {
-    require(rc == e->status && (rc == 400 || rc == 404));
-    require(e->message[0] && e->type[0]);
+    require_error(e, rc);
     require(!strchr(e->param, '['));
-    check_utf8(e->message);
-    check_utf8(e->param);
     base_str out = {0};
     api_anthropic_print_error(e, "id", &out);
     json_t *json = json_loadb(out.data, out.len, 0, NULL);
@@ -42,10 +25,8 @@ static bool parse(const api_options *o, const char *body, size_t len) {
         check_error(&error, rc);
         return false;
     }
-    require(c->kind == API_CHAT && c->dialect == API_ANTHROPIC);
-    require(c->n_prompts == 1 && c->params.n == 1 && strcmp(c->id, "msg_fuzz") == 0);
-    require(c->prompts[0].ids.len + (size_t)c->params.max_tokens <= (size_t)o->max_model_len);
-    require(api_fixture_admit(o, c, NULL) == 0);
+    require_one_chat(o, c, API_ANTHROPIC);
+    require(strcmp(c->id, "msg_fuzz") == 0);
     api_call_free(c);
     return true;
 }

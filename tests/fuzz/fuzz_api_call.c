@@ -1,36 +1,15 @@
 // The body of a request, as every route that reads one. What is refused says why in UTF-8; what is
 // accepted, the engine accepts as well.
 #include "api/tokenize.h"
-#include "unit/api_fixture.h"
-#include <stdlib.h>
+#include "fuzz/api_checks.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition) {
-    if (!condition)
-        abort();
-}
-
-static void check_utf8(const char *text, size_t len) {
-    for (size_t at = 0; at < len;) {
-        bool valid;
-        at += base_utf8_next(text + at, len - at, &valid);
-        require(valid);
-    }
-}
-
-static void check_error(const api_error *e, int rc) {
-    require(rc == e->status && (rc == 400 || rc == 404 || rc == 501 || rc == 503));
-    require(e->message[0] && e->type[0]);
-    check_utf8(e->message, strlen(e->message));
-    check_utf8(e->param, strlen(e->param));
-}
 
 static void check_prompt(const api_options *o, const api_call *c, const api_prompt *p) {
     require(c->kind == API_COMPLETION ||
             p->ids.len + (size_t)c->params.max_tokens <= (size_t)o->max_model_len);
     require(!(c->echo || o->log_requests) || p->text.len > 0);
-    check_utf8(p->text.data ? p->text.data : "", p->text.len);
+    require_utf8(p->text.data ? p->text.data : "", p->text.len);
 }
 
 static void parse(const api_options *o, api_kind kind, const char *body, size_t len) {
@@ -39,7 +18,7 @@ static void parse(const api_options *o, api_kind kind, const char *body, size_t 
     int rc = api_call_parse(&c, kind, o, body, len, "fuzz", &error);
     require((rc == 0) == (c != NULL));
     if (!c) {
-        check_error(&error, rc);
+        require_error(&error, rc);
         return;
     }
     require(c->n_prompts >= 1 && c->n_prompts * c->params.n <= FIXTURE_CAPACITY);
@@ -62,7 +41,7 @@ static void answer(int (*route)(const api_options *, const char *, size_t, base_
     api_error error;
     int rc = route(o, body, len, &reply, &error);
     if (rc) {
-        check_error(&error, rc);
+        require_error(&error, rc);
         require(reply.len == 0);
     } else {
         json_t *json = json_loadb(reply.data, reply.len, JSON_ALLOW_NUL, NULL);

@@ -2,31 +2,18 @@
 // errors name its own fields.
 #include "answer_bench.h"
 #include "api/anthropic.h"
+#include "quoted_json.h"
 
 #define HI "'messages':[{'role':'user','content':'hi'}]"
 #define MAX "'max_tokens':9,"
 #define SAID(content) "{'role':'user','content':" content "}"
 #define TOLD(content) "{'role':'assistant','content':" content "}"
 
-// JSON with ' for ".
-static json_t *parse(const char *text) {
-    base_str s = {0};
-    base_err err;
-    base_str_adds(&s, text);
-    for (size_t i = 0; i < s.len; i++)
-        s.data[i] = s.data[i] == '\'' ? '"' : s.data[i];
-    json_t *json = base_json_parse(s.data, s.len, text, BASE_ERR_USAGE, &err);
-    if (!json)
-        fail_msg("%s", err.message);
-    base_str_free(&s);
-    return json;
-}
-
 // ---------------------------------------------------------------------------------------------
 // Bodies
 
 static json_t *translate(const char *text, bool counting) {
-    json_t *body = parse(text), *chat;
+    json_t *body = quoted_json(text), *chat;
     api_error error = {0};
     if (api_anthropic_translate(&chat, body, counting, &error))
         fail_msg("%s\n%s", text, error.message);
@@ -35,13 +22,7 @@ static json_t *translate(const char *text, bool counting) {
 }
 
 static void expect_chat(const char *body, const char *expected) {
-    json_t *chat = translate(body, false), *want = parse(expected);
-    if (!json_equal(chat, want)) {
-        char *got = json_dumps(chat, JSON_COMPACT);
-        fail_msg("%s\nbecame\n%s\ninstead of\n%s", body, got, expected);
-    }
-    json_decref(chat);
-    json_decref(want);
+    expect_quoted_json(translate(body, false), expected, body);
 }
 
 static void expect_messages(const char *messages, const char *expected) {
