@@ -11,6 +11,7 @@ typedef struct measure_sample {
     char *prompt; // [prompt_bytes] text, or a JSON list of messages (chat)
     size_t prompt_bytes;
     bool is_messages;
+    char *tools;      // JSON list of the tools to send along; NULL: none
     int prompt_len;   // tokens as counted here
     int output_len;   // max_tokens
     int conversation; // samples of one follow each other; -1: on its own
@@ -38,10 +39,18 @@ typedef struct measure_file_options {
     int n, output_len; // output_len 0 or -1: the file's own
     uint64_t seed;
     bool skip_shuffle; // --disable-shuffle
+    // --no-oversample: a file with fewer than n gives what it has; else some of it come again, as
+    // random.choice picks them.
+    bool no_oversample;
+    bool chat_template; // custom: prompts are texts of a user, put into the model's template
 } measure_file_options;
-// --dataset-name sharegpt, custom (JSONL with "prompt"), agent (JSONL, a conversation a line:
-// {"messages": [...], "tools": [...]}, of which every turn of the user or of a tool becomes a
-// request with all before it).
+// --dataset-name sharegpt (JSON), custom (JSONL with "prompt" and, for the file's own length,
+// "output_tokens"), agent (JSONL, a conversation a line: {"messages": [...], "tools": [...]}).
+// BASE_ERR_USAGE is "PATH:LINE: FIELD: reason", in JSON "PATH: [INDEX].FIELD: reason".
+//
+// Of an agent's conversation each turn of the user or of tools becomes a request with all before
+// it, as recorded; the answer recorded behind it gives the file's own length. n counts requests, 0
+// takes all there are; whole conversations are shuffled and come again.
 int measure_samples_sharegpt(measure_samples *out, const token_vocab *vocab,
                              const measure_file_options *options, base_err *err);
 int measure_samples_custom(measure_samples *out, const token_vocab *vocab,
