@@ -39,9 +39,11 @@ static int read_tool(const api_object *tool, api_tools *t, int index) {
     size_t len;
     grammar_tool *out = &t->at[index];
     int rc;
-    if ((rc = api_field_need_string(tool, "type", &type)))
+    if ((rc = api_field_string(tool, "type", &type, &len)))
         return rc;
-    if (strcmp(type, "function") != 0)
+    if (!type) // as in vLLM, which shows it to the model, too
+        json_object_set_new((json_t *)tool->json, "type", json_string("function"));
+    else if (strcmp(type, "function") != 0)
         return api_field_fail(tool, 400, "type", "must be function, got \"%.40s\"", type);
     if ((rc = api_field_need_object(tool, "function", &function)) ||
         (rc = read_name(&function, &t->names[index])) ||

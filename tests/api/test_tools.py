@@ -261,6 +261,26 @@ def test_tools_are_declared(scripted):
     )
 
 
+def test_what_clients_leave_out(scripted):
+    """A tool's type and a call's arguments have defaults, as in vLLM."""
+
+    def rendered(function, tools):
+        calls = [{"id": "functions.clock:0", "type": "function", "function": function}]
+        messages = [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "functions.clock:0", "content": "9"},
+        ]
+        status, reply = scripted.post("/tokenize", {"messages": messages, "tools": tools})
+        assert status == 200, reply
+        return reply["prompt"]
+
+    whole = rendered({"name": "clock", "arguments": "{}"}, [CLOCK])
+    bare = [{"function": CLOCK["function"]}]
+    assert rendered({"name": "clock"}, bare) == whole
+    assert rendered({"name": "clock", "arguments": None}, bare) == whole
+
+
 def test_tools_with_choice_none(scripted, replay):
     body = {
         "messages": [{"role": "user", "content": "q"}],
