@@ -1,7 +1,7 @@
 // What a choice has not shown yet: pieces of text in the order they came.
 #include "api/reply.h"
 
-static api_piece *begin_piece(api_pieces *p, chat_field field, int call) {
+static void begin_piece(api_pieces *p, chat_field field, int call) {
     if (p->len == p->cap) {
         int cap = p->cap > 0 ? 2 * p->cap : 2;
         p->at = base_realloc(p->at, (size_t)cap * sizeof *p->at);
@@ -13,14 +13,12 @@ static api_piece *begin_piece(api_pieces *p, chat_field field, int call) {
     piece->field = field;
     piece->call = call;
     base_str_clear(&piece->text); // of an earlier time
-    return piece;
 }
 
 void api_pieces_add(api_pieces *p, chat_field field, int call, const char *text, size_t len) {
-    api_piece *last = p->len > 0 ? &p->at[p->len - 1] : NULL;
-    if (last == NULL || last->field != field || last->call != call)
-        last = begin_piece(p, field, call);
-    base_str_add(&last->text, text, len);
+    if (p->len == 0 || p->at[p->len - 1].field != field || p->at[p->len - 1].call != call)
+        begin_piece(p, field, call);
+    base_str_add(&p->at[p->len - 1].text, text, len);
 }
 
 void api_pieces_join(const api_pieces *p, chat_field field, base_str *out) {

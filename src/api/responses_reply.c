@@ -202,12 +202,18 @@ static void open_item(writer *w, const api_piece *piece) {
         send_part(w, "response.content_part.added", &nothing);
 }
 
+static bool goes_on(const writer *w, const api_piece *piece) {
+    if (!w->open)
+        return false;
+    const item *last = &w->items[w->n - 1];
+    return last->field == piece->field && last->call == piece->call;
+}
+
 static void take_pieces(writer *w) {
     const api_pieces *pieces = &choice_of(w)->pieces;
     for (int i = 0; i < pieces->len; i++) {
         const api_piece *piece = &pieces->at[i];
-        const item *last = w->n > 0 ? &w->items[w->n - 1] : NULL;
-        if (!w->open || last->field != piece->field || last->call != piece->call)
+        if (!goes_on(w, piece))
             open_item(w, piece);
         grow(w, piece->text.data, piece->text.len);
     }
