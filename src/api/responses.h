@@ -13,6 +13,7 @@ typedef struct api_responses_turn {
                       // NULL: nothing is to be remembered
     json_t *origins;  // for each message of the chat the field its content is, as
                       // "input[2].content", or null
+    base_ids tools;   // for each tool of the chat the index it has in the request
 } api_responses_turn;
 
 void api_responses_turn_free(api_responses_turn *t); // NULL is fine

@@ -74,6 +74,13 @@ static bool rename_content(const api_responses_turn *turn, api_error *error) {
     return true;
 }
 
+// Some tools are left out.
+static void recount_tool(const api_responses_turn *turn, char index[16]) {
+    unsigned long i = strtoul(index + 1, NULL, 10);
+    if (i < turn->tools.len)
+        snprintf(index, 16, "[%d]", (int)turn->tools.data[i]);
+}
+
 static void rename_field(const api_responses_turn *turn, api_error *error) {
     char index[16];
     if (rename_content(turn, error))
@@ -82,6 +89,8 @@ static void rename_field(const api_responses_turn *turn, api_error *error) {
         size_t len = covers(names[i].chat, error->param, index);
         if (len == 0)
             continue;
+        if (index[0] == '[')
+            recount_tool(turn, index);
         base_str name = {0};
         write_name(names[i].here, index, &name);
         rename_to(error, len, name.data);

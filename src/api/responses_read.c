@@ -5,6 +5,7 @@
 #include "api/responses.h"
 
 #include "api/read.h"
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@ typedef struct translation {
     json_t *messages; // of the chat, borrowed
     json_t *origins;  // of the messages, borrowed
     json_t *turn;     // the assistant's message that grows, borrowed; NULL: none
+    base_ids *tools;  // indices in the request of those of the chat
 } translation;
 
 // ---------------------------------------------------------------------------------------------
@@ -168,6 +170,20 @@ static int read_input(translation *t) {
 // ---------------------------------------------------------------------------------------------
 // Tools and formats
 
+// Agents declare tools of other kinds with every request: such that the provider of a hosted model
+// runs, and such whose calls have a form of their own. Nobody could run or make those here, so that
+// the model is not told of them.
+static void leave_out(const char *type) {
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    char shown[41];
+    if (atomic_flag_test_and_set(&said))
+        return;
+    snprintf(shown, sizeof shown, "%s", type);
+    base_text_clean(shown);
+    base_warn("A response's tool of type \"%s\" is left out, as all are that are not functions",
+              shown);
+}
+
 static int read_tool(translation *t, size_t index, const json_t *value, json_t *tools) {
     static const char *const fields[] = {"name", "description", "parameters", "strict"};
     api_object tool;
@@ -176,8 +192,10 @@ static int read_tool(translation *t, size_t index, const json_t *value, json_t *
     if ((rc = api_item_object(&t->body, "tools", index, value, &tool)) ||
         (rc = api_field_need_string(&tool, "type", &type)))
         return rc;
-    if (strcmp(type, "function") != 0)
-        return api_field_fail(&tool, 400, "type", "must be function: there are no built-in tools");
+    if (strcmp(type, "function") != 0) {
+        leave_out(type);
+        return 0;
+    }
     if ((rc = api_field_need_string(&tool, "name", &name)))
         return rc;
     json_t *function = json_object();
@@ -185,6 +203,7 @@ static int read_tool(translation *t, size_t index, const json_t *value, json_t *
         if (api_field_get(&tool, fields[i]))
             json_object_set(function, fields[i], api_field_get(&tool, fields[i]));
     json_array_append_new(tools, json_pack("{s:s, s:o}", "type", "function", "function", function));
+    base_ids_add(t->tools, (int32_t)index);
     return 0;
 }
 
@@ -195,12 +214,14 @@ static int read_tools(translation *t) {
     if (rc || json_array_size(list) == 0) // SDKs say [] for none
         return rc;
     json_t *tools = json_array();
-    json_object_set_new(t->chat, "tools", tools);
     json_array_foreach((json_t *)list, i, tool) {
         if ((rc = read_tool(t, i, tool, tools)))
-            return rc;
+            break;
     }
-    return 0;
+    if (json_array_size(tools) > 0)
+        json_object_set(t->chat, "tools", tools);
+    json_decref(tools);
+    return rc;
 }
 
 static int read_tool_choice(translation *t) {
@@ -275,10 +296,8 @@ static int refuse_fields(const translation *t) {
     return 0;
 }
 
-// Thoughts are in every reply as they are, so asking for them in another form changes nothing.
-static int read_include(translation *t) {
-    static const char *const known[] = {"reasoning.encrypted_content",
-                                        "message.output_text.logprobs"};
+// Thoughts are in every reply as they are, so that asking for them in another form changes nothing.
+static int check_include(const translation *t) {
     const json_t *list = NULL, *item;
     size_t i;
     int rc = api_field_list(&t->body, "include", &list);
@@ -287,14 +306,9 @@ static int read_include(translation *t) {
     json_array_foreach((json_t *)list, i, item) {
         char name[40];
         const char *word = json_string_value(item);
-        size_t k = 0;
         snprintf(name, sizeof name, "include[%zu]", i);
-        while (k < 2 && (!word || strcmp(word, known[k]) != 0))
-            k++;
-        if (k == 2)
-            return api_field_fail(&t->body, 400, name, "is not supported");
-        if (k == 1)
-            json_object_set_new(t->chat, "logprobs", json_true());
+        if (!word || strcmp(word, "reasoning.encrypted_content") != 0)
+            return api_field_fail(&t->body, 400, name, "must be reasoning.encrypted_content");
     }
     return 0;
 }
@@ -320,7 +334,7 @@ static void copy_fields(translation *t) {
         {"min_p", "min_p"},
         {"seed", "seed"},
         {"stop", "stop"},
-        {"top_logprobs", "top_logprobs"},
+        {"top_logprobs", "top_logprobs"}, // refused but for 0
         {"presence_penalty", "presence_penalty"},
         {"frequency_penalty", "frequency_penalty"},
         {"repetition_penalty", "repetition_penalty"},
@@ -401,7 +415,7 @@ static int translate(translation *t, api_responses_store *memory, api_responses_
     if ((rc = refuse_fields(t)) || (rc = api_field_bool(&t->body, "store", &store)) ||
         (rc = api_field_object(&t->body, "metadata", &ignored)) ||
         (rc = api_field_string(&t->body, "instructions", &instructions, &len)) ||
-        (rc = read_include(t)) || (rc = read_reasoning(t)) || (rc = read_previous(t, memory)) ||
+        (rc = check_include(t)) || (rc = read_reasoning(t)) || (rc = read_previous(t, memory)) ||
         (rc = read_input(t)) || (rc = read_tools(t)) || (rc = read_tool_choice(t)) ||
         (rc = read_format(t)))
         return rc;
@@ -425,6 +439,7 @@ int api_responses_translate(api_responses_store *store, const api_options *o, co
     json_object_set_new(t.chat, "messages", t.messages);
     *turn = base_calloc(1, sizeof **turn);
     t.origins = (*turn)->origins = json_array();
+    t.tools = &(*turn)->tools;
     int rc = translate(&t, store, *turn);
     *chat = t.chat;
     if (rc) {
@@ -442,5 +457,6 @@ void api_responses_turn_free(api_responses_turn *t) {
     base_str_free(&t->echo);
     json_decref(t->messages);
     json_decref(t->origins);
+    base_ids_free(&t->tools);
     base_free(t);
 }

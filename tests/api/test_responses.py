@@ -135,6 +135,32 @@ def test_the_prompt_of_a_history(server, client):
     assert response.usage.input_tokens == reply["count"]
 
 
+OTHERS = [
+    {"type": "web_search", "external_web_access": False},
+    {"type": "local_shell"},
+    {"type": "image_generation", "output_format": "png"},
+    {"type": "custom", "name": "apply_patch", "format": {"type": "text"}},
+    {"type": "namespace", "name": "mcp__a", "tools": []},
+]
+
+
+def test_tools_that_are_not_functions(server, client):
+    """Codex declares them with every request; the model is not shown them."""
+    body = {"model": "tiny", "input": "How is the weather?", "store": False}
+    mixed = client.responses.create(**body, tools=OTHERS + [WEATHER])
+    alone = client.responses.create(**body, tools=[WEATHER])
+    assert mixed.usage.input_tokens == alone.usage.input_tokens
+    assert [item.type for item in mixed.output] == [item.type for item in alone.output]
+    others = client.responses.create(
+        **body,
+        tools=OTHERS,
+        tool_choice="auto",
+        include=["reasoning.encrypted_content", "web_search_call.action.sources"],
+    )
+    assert others.usage.input_tokens == client.responses.create(**body).usage.input_tokens
+    assert server.log().count("is left out") == 1
+
+
 def test_previous_response(client):
     first = client.responses.create(
         model="tiny", input="hello there", instructions="Speak like a sailor."
@@ -294,7 +320,10 @@ WRONG = [
     ({"input": "x", "conversation": "conv_1"}, "conversation"),
     ({"input": "x", "background": True}, "background"),
     ({"input": "x", "truncation": "auto"}, "truncation"),
-    ({"input": "x", "include": ["file_search_call.results"]}, "include[0]"),
+    ({"input": "x", "include": ["message.output_text.logprobs"]}, "include[0]"),
+    ({"input": "x", "include": ["reasoning.encrypted_content", 5]}, "include[1]"),
+    ({"input": "x", "include": ["message.output_text.logprobs"]}, "include[0]"),
+    ({"input": "x", "top_logprobs": 3}, "top_logprobs"),
     ({"input": "x", "prompt": {"id": "pmpt_1"}}, "prompt"),
     ({"input": "x", "temperature": "hot"}, "temperature"),
     ({"input": "x", "top_p": 0}, "top_p"),
@@ -311,7 +340,12 @@ WRONG = [
     ),
     ({"input": "x", "tools": 5}, "tools"),
     ({"input": "x", "tools": [5]}, "tools[0]"),
-    ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
+    ({"input": "x", "tools": [{"name": "f"}]}, "tools[0].type"),
+    ({"input": "x", "tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
+    (
+        {"input": "x", "tools": [{"type": "web_search"}, dict(WEATHER, parameters={"type": 5})]},
+        "tools[1].parameters.type",
+    ),
     ({"input": "x", "tools": [{"type": "function"}]}, "tools[0].name"),
     ({"input": "x", "tools": [WEATHER], "tool_choice": "often"}, "tool_choice"),
     (
