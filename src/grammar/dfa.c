@@ -91,3 +91,45 @@ int grammar_dfa_limit(grammar_dfa **out, const grammar_dfa *d, int64_t min, int6
     }
     return grammar_search_finish(out, &search, symbols, err);
 }
+
+// Bytes inside a character cost nothing: states are taken up in the order of their distance.
+int64_t grammar_dfa_least_points(const grammar_dfa *d) {
+    size_t n = (size_t)d->n_states, edges = n * (size_t)d->n_classes;
+    uint8_t lead[256] = {0}, inside[256] = {0}; // whether a class has such bytes
+    for (int c = 0; c < 256; c++)
+        *((c & 0xc0) == 0x80 ? &inside[d->classes[c]] : &lead[d->classes[c]]) = 1;
+    bool *done = base_calloc(n + 1, sizeof *done);
+    int32_t *now = base_alloc((edges + 1) * sizeof *now),
+            *later = base_alloc((edges + 1) * sizeof *later);
+    size_t n_now = 0, n_later = 0;
+    int64_t points = 0, found = -1;
+    if (n > 0)
+        now[n_now++] = 0;
+    while (n_now > 0 && found < 0) {
+        while (n_now > 0 && found < 0) {
+            int32_t state = now[--n_now];
+            if (done[state])
+                continue;
+            done[state] = true;
+            if (d->accepts[state])
+                found = points;
+            for (int c = 0; c < d->n_classes; c++) {
+                int32_t to = d->next[(size_t)state * (size_t)d->n_classes + (size_t)c];
+                if (to >= 0 && !done[to] && inside[c])
+                    now[n_now++] = to;
+                else if (to >= 0 && !done[to] && lead[c])
+                    later[n_later++] = to;
+            }
+        }
+        int32_t *swap = now;
+        now = later;
+        later = swap;
+        n_now = n_later;
+        n_later = 0;
+        points++;
+    }
+    base_free(done);
+    base_free(now);
+    base_free(later);
+    return found;
+}

@@ -53,6 +53,8 @@ int grammar_dfa_unite(grammar_dfa **out, const grammar_dfa *a, const grammar_dfa
 // Texts of `d` with from min to max code points; max < 0: no limit.
 int grammar_dfa_limit(grammar_dfa **out, const grammar_dfa *d, int64_t min, int64_t max,
                       base_err *err);
+// How many code points the shortest text has (not the one of fewest bytes); -1: there is none.
+int64_t grammar_dfa_least_points(const grammar_dfa *d);
 // Whether the text is in the language.
 bool grammar_dfa_matches(const grammar_dfa *d, const char *text, size_t len);
 bool grammar_dfa_is_empty(const grammar_dfa *d);

@@ -38,13 +38,22 @@ typedef struct making {
     int64_t budget;
 } making;
 
-static const language_dfa *known_dfa(making *m, const grammar_dfa *dfa, language_use use) {
+static language_dfa *known_dfa(making *m, const grammar_dfa *dfa, language_use use) {
     const numbered *found = bsearch(&(numbered){.dfa = dfa}, m->dfas, (size_t)m->l->program->n_dfas,
                                     sizeof *m->dfas, compare_numbered);
     language_dfa **slot = (use == LANGUAGE_NAMES ? m->l->names : m->l->values) + found->index;
     if (!*slot)
         *slot = language_dfa_create(dfa, use, m->l->trie, &m->budget);
     return *slot;
+}
+
+static void make_scalar(making *m, int32_t i) {
+    const grammar_node *node = &m->l->program->nodes[i];
+    language_dfa *d =
+        known_dfa(m, node->u.dfa, m->l->program->json ? LANGUAGE_VALUE : LANGUAGE_TEXT);
+    if (node->most > 0)
+        language_find_points(d, &m->l->trie->lenient_text);
+    m->l->dfas[i] = d;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -228,7 +237,7 @@ grammar_language *grammar_language_create(const grammar_trie *t, grammar_program
     l->any_key_known = language_dfa_create(l->any_key, LANGUAGE_TEXT, t, &m.budget);
     for (int32_t i = 0; i < p->n_nodes; i++) {
         if (p->nodes[i].kind == GRAMMAR_SCALAR)
-            l->dfas[i] = known_dfa(&m, p->nodes[i].u.dfa, p->json ? LANGUAGE_VALUE : LANGUAGE_TEXT);
+            make_scalar(&m, i);
         if (p->nodes[i].kind == GRAMMAR_OBJECT)
             make_object(&m, i);
     }

@@ -25,7 +25,10 @@ typedef struct language_dfa {
                      // (LANGUAGE_FREE: any number); NULL: not known
     int64_t *texts;  // [n_states] how many lead to an end, LANGUAGE_MANY: more than can be counted;
                      // NULL: it was not asked for, or is that for all states
-    bool loose;      // of names: keys that begin inside a token do not come near their end of texts
+    uint16_t *points; // [n_states * MATCH_TEXT_STATES] inside a string: the fewest code points that
+                      // are still to begin until it ends; NULL: it was not asked for
+    int most_points;  // the most of these
+    bool loose; // of names: keys that begin inside a token do not come near their end of texts
 } language_dfa;
 
 enum { LANGUAGE_FEW = 1 << 30 }; // texts; more than keys of an object can ever use up
@@ -38,6 +41,8 @@ language_dfa *language_dfa_create(const grammar_dfa *dfa, language_use use, cons
                                   int64_t *budget);
 void language_dfa_free(language_dfa *d); // NULL is fine
 size_t language_dfa_bytes(const language_dfa *d);
+// Fills `points`, once; the automaton is one of JSON strings.
+void language_find_points(language_dfa *d, const match_text *text);
 // The keys of objects that do not restrict them.
 grammar_dfa *language_any_key(const grammar_trie *t);
 // For each state of `d` how many plain characters are safe [n_states]; NULL: too much work.
@@ -137,6 +142,24 @@ static inline int64_t match_room(int64_t max, int64_t count, int64_t most) {
 
 static inline int64_t match_need(int64_t min, int64_t count, int64_t most) {
     return min <= count ? 0 : (min - count > most ? most : min - count);
+}
+
+// Whether the limit of a scalar's code points is so near that a token may come to it.
+static inline bool match_is_near(const grammar_language *l, const match_frame *t) {
+    int64_t most = l->program->nodes[t->node].most;
+    return most > 0 &&
+           most - t->count <= (int64_t)l->trie->max_bytes + l->dfas[t->node]->most_points;
+}
+
+// The byte that led to `state`, which does not end the string, is counted. False: it cannot be
+// ended within the limit any more.
+static inline bool match_count(const grammar_language *l, const language_dfa *d, int64_t most,
+                               int32_t state, unsigned char byte, int32_t *place, int64_t *count) {
+    int next = l->trie->lenient_text.next[*place][byte];
+    *count += *place == MATCH_TEXT_IN;
+    *place = next;
+    return next >= 0 &&
+           *count + d->points[(size_t)state * MATCH_TEXT_STATES + (size_t)next] <= most;
 }
 
 // The bytes that may come next, and perhaps some that may not: what walks need not even try.

@@ -205,13 +205,15 @@ void language_dfa_free(language_dfa *d) {
     base_free(d->flags);
     base_free(d->plain);
     base_free(d->texts);
+    base_free(d->points);
     base_free(d);
 }
 
 size_t language_dfa_bytes(const language_dfa *d) {
     size_t n = (size_t)d->dfa->n_states;
     return sizeof *d + n + (d->plain ? n * sizeof *d->plain : 0) +
-           (d->texts ? n * sizeof *d->texts : 0);
+           (d->texts ? n * sizeof *d->texts : 0) +
+           (d->points ? n * MATCH_TEXT_STATES * sizeof *d->points : 0);
 }
 
 grammar_dfa *language_any_key(const grammar_trie *t) {

@@ -88,6 +88,8 @@ typedef enum {
 static mask_way way_of_scalar(grammar_language *l, const match_frame *t, uint32_t *mask,
                               size_t n_words) {
     const language_dfa *d = l->dfas[t->node];
+    if (match_is_near(l, t))
+        return WHOLE;
     if (d->flags[t->state] & LANGUAGE_INSIDE) {
         mask_entry_add(inside_of(l, d, t->state), mask, n_words);
         return CLOSING;

@@ -8,6 +8,8 @@ typedef struct mask_level {
     int n;
     int32_t state;           // of a lone scalar
     const language_dfa *dfa; // of a lone scalar, else NULL
+    int64_t most, count;     // of its code points, when their limit is near; most 0: it is not
+    int32_t place;           // in its text, then
     match_mark mark;         // of the memory that is in use
 } mask_level;
 
@@ -119,10 +121,14 @@ static void reserve_frames(mask_walker *w, size_t n) {
 static void enter(walk *k, mask_level *at, size_t first, int n) {
     const match_frame *t = &k->w->frames[first];
     bool lone = n == 1 && t->kind == MATCH_SCALAR;
+    bool near = lone && match_is_near(k->l, t);
     *at = (mask_level){.first = first,
                        .n = n,
                        .state = lone ? t->state : 0,
                        .dfa = lone ? k->l->dfas[t->node] : NULL,
+                       .most = near ? k->l->program->nodes[t->node].most : 0,
+                       .count = near ? t->count : 0,
+                       .place = near ? t->u.place : 0,
                        .mark = match_arena_mark(&k->w->arena)};
 }
 
@@ -162,7 +168,7 @@ static bool step_scalar(walk *k, const mask_level *at, mask_level *to, unsigned 
         return false;
     *to = *at;
     to->state = state;
-    return true;
+    return at->most == 0 || match_count(k->l, d, at->most, state, byte, &to->place, &to->count);
 }
 
 void mask_walk_thread(grammar_language *l, const trie_part *part, const match_frame *t) {

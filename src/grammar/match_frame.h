@@ -82,7 +82,8 @@ typedef struct match_frame {
     int32_t depth;  // containers up to here
     int32_t node;
     int32_t state; // SCALAR: of its automaton; STRING: of the text; KEY: of other names, or -1
-    int64_t count; // STRING: code points begun; OBJECT: properties; ARRAY: items
+    int64_t count; // STRING, and SCALAR with a limit: code points begun; OBJECT: properties; ARRAY:
+                   // items
     union {
         struct {
             uint64_t seen;                   // properties, when there are at most 64;
@@ -98,6 +99,7 @@ typedef struct match_frame {
             int32_t len;            // bytes so far
             int32_t zero;
         } key;
+        int32_t place;                     // SCALAR with a limit: of its text, as a STRING's state
         const struct match_suffix *suffix; // END
         uint64_t any[5];
     } u;

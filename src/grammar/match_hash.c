@@ -75,6 +75,10 @@ static match_hash hash_frame(const grammar_language *l, const match_frame *t, ma
     case MATCH_SCALAR:
         note(&r, (uint64_t)(uintptr_t)l->dfas[t->node]);
         note(&r, (uint64_t)t->state);
+        if (match_is_near(l, t)) {
+            note(&r, (uint64_t)t->u.place);
+            note(&r, (uint64_t)(l->program->nodes[t->node].most - t->count));
+        }
         break;
     case MATCH_STRING:
         note(&r, (uint64_t)t->state);

@@ -122,8 +122,9 @@ static int step_scalar(match_context *c, const match_frame *t, unsigned char byt
     if (state >= 0 && d->flags[state] & LANGUAGE_LAST) {
         n += finish(t, out, room);
     } else if (state >= 0 && keep(t, out, room)) {
+        int64_t most = c->language->program->nodes[t->node].most;
         out->state = state;
-        n = 1;
+        n = most == 0 || match_count(c->language, d, most, state, byte, &out->u.place, &out->count);
     }
     if (d->flags[t->state] & LANGUAGE_ACCEPTS)
         n += match_step(c, &t->below->frame, byte, out + n, room - n);

@@ -31,6 +31,8 @@ typedef struct grammar_node {
     grammar_kind kind;
     int64_t min_bytes; // of the shortest instance, without white space; at most INT64_MAX / 4; a
                        // little more where minProperties asks for optional properties
+    int64_t most;      // SCALAR: of a string with a pattern, code points it may have, as some of it
+                       // have; 0: no limit
     union {
         const grammar_dfa *dfa; // of the program
         struct {

@@ -202,7 +202,7 @@ int schema_guards(schema *s);
 int schema_union(schema *s, const schema_set *places, unsigned types, bool object, int32_t *out);
 int schema_unions(schema *s); // gives all of them their members
 int schema_node_add(schema *s, grammar_kind kind, int32_t *out);
-int schema_scalar(schema *s, int32_t dfa, int32_t *out);
+int schema_scalar(schema *s, int32_t dfa, int64_t most, int32_t *out); // `most` as in the node
 // The texts of enum and const that an alternative allows; false in *has: it has neither.
 typedef struct schema_texts {
     base_str text;

@@ -1,6 +1,7 @@
 // Sets of places -> nodes: one for each type of each alternative.
 #include "grammar/schema.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,9 +55,9 @@ int schema_union(schema *s, const schema_set *places, unsigned types, bool objec
     return code;
 }
 
-int schema_scalar(schema *s, int32_t dfa, int32_t *out) {
-    char key[32];
-    int len = snprintf(key, sizeof key, "D%d", (int)dfa);
+int schema_scalar(schema *s, int32_t dfa, int64_t most, int32_t *out) {
+    char key[64];
+    int len = snprintf(key, sizeof key, "D%d,%" PRId64, (int)dfa, most);
     *out = schema_map_get(&s->node_of, key, (size_t)len);
     if (*out >= 0)
         return 0;
@@ -64,6 +65,7 @@ int schema_scalar(schema *s, int32_t dfa, int32_t *out) {
     if (code == 0) {
         schema_map_put(&s->node_of, key, (size_t)len, *out);
         s->program->nodes[*out].u.dfa = s->program->dfas[dfa];
+        s->program->nodes[*out].most = most;
     }
     return code;
 }
@@ -138,7 +140,7 @@ static int add_texts(schema *s, const schema_texts *texts, schema_set *members) 
         int32_t dfa, node = -1;
         code = schema_dfa_literals(s, texts, from, i + 1, &dfa);
         if (code == 0)
-            code = schema_scalar(s, dfa, &node);
+            code = schema_scalar(s, dfa, 0, &node);
         if (code == 0)
             schema_set_insert(members, node);
         from = i + 1;

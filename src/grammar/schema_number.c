@@ -87,7 +87,7 @@ int schema_number(schema *s, const schema_set *places, unsigned types, int32_t *
                                why.message);
     }
     if (code == 0)
-        code = schema_scalar(s, dfa, out);
+        code = schema_scalar(s, dfa, 0, out);
     base_free(low);
     base_free(high);
     base_str_free(&key);

@@ -41,17 +41,42 @@ static int collect(schema *s, const schema_set *places, wishes *w) {
     return code;
 }
 
-// Puts the lengths into the automaton; when that grows too large, they are relaxed.
-static int add_lengths(schema *s, const wishes *w, int32_t *dfa) {
-    if (w->min == 0 && w->max < 0)
-        return 0;
+// Products of states and code points up to which a limit becomes part of the automaton: masks are
+// found faster then. Beyond it, and up to so many states, code points are counted in matching.
+enum { MAX_UNROLLED = 512, MAX_COUNTED = 8192 };
+
+static int unroll(schema *s, const wishes *w, int64_t min, int64_t max, int32_t *dfa) {
     base_err why = {0};
     int32_t limited;
-    int code = schema_dfa_limit(s, *dfa, w->min, w->max, &limited, &why);
+    if (min == 0 && max < 0)
+        return 0;
+    int code = schema_dfa_limit(s, *dfa, min, max, &limited, &why);
     if (code == 0 && limited < 0)
-        return schema_unsupported(s, w->place, w->min > 0 ? "minLength" : "maxLength", why.message);
+        return schema_unsupported(s, w->place, min > 0 ? "minLength" : "maxLength", why.message);
     *dfa = limited;
     return code;
+}
+
+// Puts the lengths into the automaton; when that grows too large, they are relaxed. A large maximum
+// is left to `most` (0: none), unless that is NULL.
+static int add_lengths(schema *s, const wishes *w, int32_t *dfa, int64_t *most) {
+    const grammar_dfa *d = s->program->dfas[*dfa];
+    bool large = most != NULL && d->n_states > 0 && w->max > MAX_UNROLLED / d->n_states;
+    if (!large || d->n_states > MAX_COUNTED)
+        return unroll(s, w, w->min, w->max, dfa);
+    int64_t least = grammar_dfa_least_points(d);
+    int code = schema_work(s, (int64_t)d->n_states * d->n_classes / 64);
+    if (code == 0 && w->min > least) {
+        code = unroll(s, w, w->min, -1, dfa);
+        d = s->program->dfas[*dfa];
+        least = grammar_dfa_least_points(d);
+    }
+    if (code == 0 && (least < 0 || least > w->max))
+        return schema_dfa_literals(s, &(schema_texts){0}, 0, 0, dfa); // there is no such text
+    if (code != 0 || d->n_states > MAX_COUNTED)
+        return code != 0 ? code : unroll(s, w, 0, w->max, dfa);
+    *most = w->max;
+    return 0;
 }
 
 static int make_string(schema *s, const wishes *w, int32_t *out) {
@@ -76,12 +101,13 @@ int schema_string(schema *s, const schema_set *places, int32_t *out) {
     if (code != 0 || w.dfa < 0)
         return code != 0 ? code : make_string(s, &w, out);
     int32_t quoted = -1;
+    int64_t most = 0;
     base_err why = {0};
-    code = add_lengths(s, &w, &w.dfa);
+    code = add_lengths(s, &w, &w.dfa, &most);
     if (code == 0)
         code = schema_dfa_quote(s, w.dfa, &quoted, &why);
     if (code != 0 || quoted >= 0)
-        return code != 0 ? code : schema_scalar(s, quoted, out);
+        return code != 0 ? code : schema_scalar(s, quoted, most, out);
     code = schema_unsupported(s, w.place, "pattern", why.message);
     return code != 0 ? code : make_string(s, &w, out);
 }
@@ -96,7 +122,7 @@ int schema_string_dfa(schema *s, const schema_set *places, int32_t *out) {
     if (dfa < 0)
         code = schema_dfa_pattern(s, w.place, "propertyNames", "", &dfa);
     if (code == 0)
-        code = add_lengths(s, &w, &dfa);
+        code = add_lengths(s, &w, &dfa, NULL);
     *out = dfa;
     return code;
 }
