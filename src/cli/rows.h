@@ -5,12 +5,13 @@
 #include "cli/cli.h"
 
 extern const cli_section cli_rows_model, cli_rows_chat, cli_rows_prompt, cli_rows_server,
-    cli_rows_api, cli_rows_engine;
+    cli_rows_api, cli_rows_engine, cli_rows_eval;
 
 enum {
-    CLI_RUN = CLI_COMPLETE | CLI_CHAT | CLI_SERVE, // commands that run a model
-    CLI_PLAN = CLI_RUN | CLI_INSPECT,              // that plan its memory
-    CLI_READ = CLI_PLAN | CLI_VERIFY,              // that read a checkpoint
+    // commands that run a model
+    CLI_RUN = CLI_COMPLETE | CLI_CHAT | CLI_SERVE | CLI_EVAL_GSM8K,
+    CLI_PLAN = CLI_RUN | CLI_INSPECT, // that plan its memory
+    CLI_READ = CLI_PLAN | CLI_VERIFY, // that read a checkpoint
     CLI_ALL = ~0,
 };
 

@@ -68,6 +68,16 @@ static const cli_command commands[] = {
              "moonshotai/Kimi-K2-Thinking found in the local Hugging Face cache. Ctrl-C ends a "
              "completion, Ctrl-D (or Ctrl-C at the prompt) the program.",
      .run = cmd_complete},
+    {.name = "eval gsm8k",
+     .bit = CLI_EVAL_GSM8K,
+     .arguments = "[MODEL]",
+     .max_arguments = 1,
+     .summary = "Counts the questions of GSM8K a model answers, as lm-eval does.",
+     .text = "Prompts, stop strings, filters and the table are those of lm-eval's task gsm8k, "
+             "version 3. The model runs in this process, or a server is asked (--url). Questions "
+             "that get no answer are no part of the table; they are reported, and the exit status "
+             "is 71 then.",
+     .run = cmd_eval_gsm8k},
     {.name = "synth",
      .bit = CLI_SYNTH,
      .arguments = "OUT",
@@ -109,8 +119,8 @@ static const cli_section rows_general = {general, sizeof general / sizeof *gener
 
 // Groups stand in help in the order of their first row.
 static const cli_section *const sections[] = {
-    &cli_rows_model, &cli_rows_chat,   &cli_rows_prompt, &cli_rows_server,
-    &cli_rows_api,   &cli_rows_engine, &rows_general,
+    &cli_rows_eval,   &cli_rows_model, &cli_rows_chat,   &cli_rows_prompt,
+    &cli_rows_server, &cli_rows_api,   &cli_rows_engine, &rows_general,
 };
 
 const cli_table cli_the_table = {sections, sizeof sections / sizeof *sections, commands,
