@@ -296,7 +296,8 @@ static int refuse_fields(const translation *t) {
     return 0;
 }
 
-// Thoughts are in every reply as they are, so that asking for them in another form changes nothing.
+// Thoughts are in every reply as they are, and of tools that are left out there is nothing to say,
+// so that asking for more of either changes nothing.
 static int check_include(const translation *t) {
     const json_t *list = NULL, *item;
     size_t i;
@@ -307,8 +308,10 @@ static int check_include(const translation *t) {
         char name[40];
         const char *word = json_string_value(item);
         snprintf(name, sizeof name, "include[%zu]", i);
-        if (!word || strcmp(word, "reasoning.encrypted_content") != 0)
-            return api_field_fail(&t->body, 400, name, "must be reasoning.encrypted_content");
+        if (!word)
+            return api_field_fail_type(&t->body, name, "a string", item);
+        if (strcmp(word, "message.output_text.logprobs") == 0)
+            return api_field_fail(&t->body, 400, name, "is not supported");
     }
     return 0;
 }

@@ -320,7 +320,6 @@ WRONG = [
     ({"input": "x", "conversation": "conv_1"}, "conversation"),
     ({"input": "x", "background": True}, "background"),
     ({"input": "x", "truncation": "auto"}, "truncation"),
-    ({"input": "x", "include": ["message.output_text.logprobs"]}, "include[0]"),
     ({"input": "x", "include": ["reasoning.encrypted_content", 5]}, "include[1]"),
     ({"input": "x", "include": ["message.output_text.logprobs"]}, "include[0]"),
     ({"input": "x", "top_logprobs": 3}, "top_logprobs"),

@@ -88,10 +88,10 @@ static void fields_keep_their_meaning(void **state) {
     (void)state;
     expect_chat("{'input':'a','model':'kimi','instructions':'b','max_output_tokens':7,'top_p':0.5,"
                 "'reasoning':{'effort':'low'},'text':{'format':{'type':'json_object'}},"
-                "'include':['message.output_text.logprobs'],'stream':true,'metadata':{'k':'v'},"
+                "'include':['reasoning.encrypted_content'],'stream':true,'metadata':{'k':'v'},"
                 "'store':false,'user':'u'}",
                 "{'model':'kimi','max_completion_tokens':7,'top_p':0.5,'reasoning_effort':'low',"
-                "'response_format':{'type':'json_object'},'logprobs':true,'stream':true,"
+                "'response_format':{'type':'json_object'},'stream':true,"
                 "'messages':[{'role':'system','content':'b'}," SAID("'a'") "]}");
     expect_chat(
         "{'input':'a','text':{'format':{'type':'json_schema','name':'n','schema':{},'strict':"
