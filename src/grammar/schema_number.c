@@ -2,6 +2,7 @@
 #include "grammar/schema.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 typedef struct bound {
     const json_t *at; // NULL: none
@@ -17,9 +18,21 @@ static void tighten(bound *b, const json_t *at, bool open, int sign) {
         *b = (bound){at, open};
 }
 
-static char *bound_text(const bound *b) {
+// An integer beyond 64 bits has been read as a real, which may lie outside of what it bounds: then
+// the real half way to the next one inside is taken. Of 2^64 it is known what was meant.
+static void add_large(base_str *out, double at, bool upper) {
+    double inside = nextafter(at, upper ? -INFINITY : INFINITY);
+    if (at == 0x1p64 && upper)
+        base_str_adds(out, "18446744073709551615");
+    else
+        base_str_printf(out, "%.0Lf", ((long double)at + (long double)inside) / 2);
+}
+
+static char *bound_text(const bound *b, bool upper) {
     base_str out = {0};
-    if (b->at != NULL)
+    if (b->at != NULL && json_is_real(b->at) && fabs(json_real_value(b->at)) >= 0x1p63)
+        add_large(&out, json_real_value(b->at), upper);
+    else if (b->at != NULL)
         schema_value_text(b->at, false, &out);
     return out.data;
 }
@@ -65,7 +78,7 @@ int schema_number(schema *s, const schema_set *places, unsigned types, int32_t *
     range.integer = (types & SCHEMA_FRACTION) == 0 || range.multiple_of > 0;
     range.min_open = min.open;
     range.max_open = max.open;
-    char *low = bound_text(&min), *high = bound_text(&max);
+    char *low = bound_text(&min, false), *high = bound_text(&max, true);
     range.min = low;
     range.max = high;
     base_str key = {0};

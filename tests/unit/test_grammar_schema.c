@@ -132,6 +132,14 @@ static void check(const char *schema, const char *good, const char *bad) {
     values(bad, false);
 }
 
+// Of a schema that comes to one automaton, where values would be read as something else.
+static void check_texts(const char *schema, const char *good, const char *bad) {
+    compiles(schema);
+    assert_int_equal(root()->kind, GRAMMAR_SCALAR);
+    assert_true(grammar_dfa_matches(root()->u.dfa, good, strlen(good)));
+    assert_false(grammar_dfa_matches(root()->u.dfa, bad, strlen(bad)));
+}
+
 static void test_types(void **state) {
     (void)state;
     check("{}", "[null,true,1,1.5,\"x\",[1],{\"a\":{}}]", "[]");
@@ -144,6 +152,12 @@ static void test_types(void **state) {
     check("{\"type\":\"number\",\"minimum\":1,\"exclusiveMinimum\":true}", "[1.5,2]", "[1,0]");
     check("{\"type\":\"integer\",\"maximum\":10000000000000000}", "[10000000000000000]",
           "[10000000000000001]");
+    check_texts("{\"type\":\"integer\",\"maximum\":18446744073709551615}", "18446744073709551615",
+                "18446744073709551616");
+    check_texts("{\"type\":\"integer\",\"minimum\":-9223372036854775809}", "-9223372036854770000",
+                "-9223372036854775810");
+    check_texts("{\"type\":\"number\",\"maximum\":100000000000000000001}", "99999999999999991000",
+                "100000000000000000001");
     check("{\"type\":\"string\",\"minLength\":2,\"maxLength\":3,\"minimum\":7}", "[\"ab\"]",
           "[\"a\",\"abcd\"]");
     compiles("{\"type\":\"string\",\"minLength\":999999999999}");
