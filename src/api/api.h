@@ -1,8 +1,8 @@
 // api: HTTP <-> conversations and parameters.
 //
 // Takes exchanges of the http room, gives requests to the engine and its events back to the client
-// as OpenAI objects: completions, chat, tokenizer, models, health, metrics, errors. It must never
-// know kernels.
+// as objects of OpenAI's and Anthropic's APIs: completions, chats, messages, responses, tokenizer,
+// models, health, metrics, errors. It must never know kernels.
 //
 // A request's way: route.c finds the handler and checks the key; a worker (work.c) or the I/O
 // thread itself turns the body into an api_call (call.h); the I/O thread submits its prompts to the
