@@ -207,7 +207,11 @@ api_answer_numbers api_answer_get_numbers(const api_answer *a) {
         numbers.n_prompt_tokens += (int)a->call->prompts[i].ids.len;
         numbers.n_cached_tokens += a->sources[i].n_cached;
     }
-    for (int i = 0; i < a->n_choices; i++)
-        numbers.n_output_tokens += a->choices[i].n_tokens;
+    for (int i = 0; i < a->n_choices; i++) {
+        const api_choice *c = &a->choices[i];
+        numbers.n_output_tokens += c->n_tokens;
+        if (c->output)
+            numbers.n_dropped_calls += chat_output_n_dropped(c->output);
+    }
     return numbers;
 }

@@ -39,6 +39,7 @@ void api_answer_finish(api_answer *a, base_str *out);
 // What is known of it so far, for metrics and logs.
 typedef struct api_answer_numbers {
     int n_prompt_tokens, n_output_tokens, n_cached_tokens;
+    int n_dropped_calls; // that named no tool
 } api_answer_numbers;
 api_answer_numbers api_answer_get_numbers(const api_answer *a);
 

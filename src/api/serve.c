@@ -368,6 +368,7 @@ static void end_stream(api_live *live) {
 static void finish(api_live *live) {
     api_server *s = live->lane->server;
     const api_error *error = api_answer_error(live->answer);
+    base_metric_add(s->metrics.dropped_calls, api_answer_get_numbers(live->answer).n_dropped_calls);
     if (live->call->stream) {
         end_stream(live);
     } else if (error) {

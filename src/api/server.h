@@ -72,7 +72,8 @@ typedef struct api_metrics {
     base_metric *finished[API_N_FINISH];
     base_metric *first_token, *token_gap, *request_time, *queue_time, *prefill_time, *decode_time;
     base_metric *iteration_tokens, *prompt_length, *output_length;
-    base_metric *relaxed;    // keywords of schemas
+    base_metric *relaxed; // keywords of schemas
+    base_metric *dropped_calls;
     uint64_t iteration_seen; // tokens counted so far; the engine's thread
 } api_metrics;
 

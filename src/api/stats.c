@@ -130,6 +130,8 @@ static void make_own(api_metrics *a, base_metrics *registry) {
         counter(&m, "abruzzi_nan_guard_total", "Requests ended for logits that are not finite.");
     a->relaxed = counter(&m, "abruzzi_schema_keywords_relaxed_total",
                          "Keywords in the schemas of tools that calls were not held to.");
+    a->dropped_calls = counter(&m, "abruzzi_tool_calls_dropped_total",
+                               "Tool calls in outputs that named no tool.");
     a->connections = gauge(&m, "abruzzi_open_connections", "Open connections.");
     a->rank_up = base_metrics_add(registry, BASE_GAUGE, "abruzzi_rank_up", "rank=\"0\"",
                                   "1 while the rank makes progress.");

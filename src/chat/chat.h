@@ -129,7 +129,7 @@ typedef struct chat_output_call {
 } chat_output_call;
 int chat_output_n_calls(const chat_output *o);
 chat_output_call chat_output_get_call(const chat_output *o, int i);
-int chat_output_n_dropped(const chat_output *o); // calls that had no name; for a metric
+int chat_output_n_dropped(const chat_output *o); // calls that had no name
 
 // What comes first in an output after `prompt`: an assistant's turn that has yet to open its
 // thought, an open thought, or the answer.

@@ -360,10 +360,12 @@ def start(replay, cases, *parsers):
 
 def test_streams_wholes_and_oracle_agree(replay, cases, vocabulary):
     parsers = ("--tool-call-parser", "kimi_k2", "--reasoning-parser", "kimi_k2")
-    client = Client(start(replay, cases, *parsers))
+    server = start(replay, cases, *parsers)
+    client = Client(server)
     with contextlib.closing(client), concurrent.futures.ThreadPoolExecutor(6) as pool:
         counted = list(pool.map(lambda case: case.check(client, vocabulary), cases))
     assert len(counted) > 1500 and sum(counted) > 1000
+    assert server.metric("abruzzi_tool_calls_dropped_total") > 0  # those that named no tool
 
 
 def check_parsers(replay, cases, tools, reasoning, check):
