@@ -208,7 +208,7 @@ static int parse(json_t **chat, const char *body, size_t len, bool counting, api
     json_t *json;
     *chat = NULL;
     *error = (api_error){0};
-    int rc = api_body_parse(&json, body, len, error);
+    int rc = api_body_parse_chat(&json, body, len, error);
     if (rc)
         return rc;
     rc = api_anthropic_translate(chat, json, counting, error);

@@ -27,6 +27,62 @@ static bool few_values(const char *text, size_t len) {
     return objects <= MAX_OBJECTS && lists <= MAX_LISTS && values <= MAX_VALUES;
 }
 
+// The code unit that "\\uXXXX" at `i` stands for, or -1.
+static int unit_at(const char *text, size_t len, size_t i) {
+    int unit = 0;
+    if (len < 6 || i > len - 6 || text[i] != '\\' || text[i + 1] != 'u')
+        return -1;
+    for (size_t k = 2; k < 6; k++) {
+        static const char digits[] = "0123456789abcdefABCDEF";
+        const char *digit = memchr(digits, text[i + k], sizeof digits - 1);
+        if (!digit)
+            return -1;
+        int value = (int)(digit - digits);
+        unit = unit << 4 | (value > 15 ? value - 6 : value);
+    }
+    return unit;
+}
+
+// NUL and halves of a surrogate pair become U+FFFD. Whether there were any.
+static bool mend(char *text, size_t len) {
+    bool mended = false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] != '\\')
+            continue;
+        int unit = unit_at(text, len, i);
+        if (unit < 0) {
+            i++; // what follows is escaped
+            continue;
+        }
+        bool first = unit >= 0xd800 && unit < 0xdc00, second = unit >= 0xdc00 && unit < 0xe000;
+        int next = first ? unit_at(text, len, i + 6) : -1;
+        if (next >= 0xdc00 && next < 0xe000) {
+            i += 11;
+            continue;
+        }
+        if (unit == 0 || first || second) {
+            memcpy(text + i, "\\ufffd", 6);
+            mended = true;
+        }
+        i += 5;
+    }
+    return mended;
+}
+
+int api_body_parse_chat(json_t **out, const char *body, size_t len, api_error *error) {
+    int rc = api_body_parse(out, body, len, error);
+    if (!rc || !memmem(body, len, "\\u", 2))
+        return rc;
+    char *copy = base_alloc(len); // it may have NUL as it is, too
+    memcpy(copy, body, len);
+    if (mend(copy, len)) {
+        *error = (api_error){0};
+        rc = api_body_parse(out, copy, len, error);
+    }
+    base_free(copy);
+    return rc;
+}
+
 int api_body_parse(json_t **out, const char *body, size_t len, api_error *error) {
     *out = NULL;
     base_err err = {0};

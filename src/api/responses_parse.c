@@ -122,7 +122,7 @@ int api_responses_parse(api_call **out, const api_options *o, const char *body, 
     json_t *json;
     *out = NULL;
     *error = (api_error){0};
-    int rc = api_body_parse(&json, body, len, error);
+    int rc = api_body_parse_chat(&json, body, len, error);
     if (rc)
         return rc;
     rc = parse(out, o, json, request_id, error);

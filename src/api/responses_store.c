@@ -115,7 +115,7 @@ json_t *api_responses_store_get(api_responses_store *s, const char *id) {
         len = e->len;
     }
     pthread_mutex_unlock(&s->lock);
-    json_t *messages = text ? json_loadb(text, len, 0, NULL) : NULL;
+    json_t *messages = text ? json_loadb(text, len, JSON_ALLOW_NUL, NULL) : NULL;
     base_free(text);
     return messages;
 }

@@ -203,6 +203,30 @@ def test_nobody_chooses_the_id_of_what_is_remembered(server):
     assert json.loads(reply)["id"][:101] == "resp_" + "x" * 95 + "-"
 
 
+def test_outputs_with_nul_go_on(replay, server):
+    """A model may say the byte 0, and its answer is a part of what comes next."""
+
+    def tokens(text):
+        status, reply = server.post("/tokenize", {"prompt": text, "add_special_tokens": False})
+        assert status == 200
+        return reply["tokens"]
+
+    nul = next(
+        token
+        for token in range(512)
+        if server.post("/detokenize", {"tokens": [token]})[1]["prompt"] == "\0"
+    )
+    other = replay([{"match": "*", "token_ids": tokens("<think></think>a") + [nul]}])
+    status, first = other.post("/v1/responses", {"input": "hello"})
+    assert status == 200
+    said = [item for item in first["output"] if item["type"] == "message"]
+    assert said[0]["content"][0]["text"] == "a\0"
+    again = {"input": "hello", "previous_response_id": first["id"]}
+    assert other.post("/v1/responses", again)[0] == 200
+    whole = {"input": [{"role": "user", "content": "hello"}, *first["output"]], "store": False}
+    assert other.post("/v1/responses", whole)[0] == 200
+
+
 def collect(stream):
     """The events of a stream; checks their numbers."""
     events = list(stream)

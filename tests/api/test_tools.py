@@ -281,6 +281,36 @@ def test_what_clients_leave_out(scripted):
     assert rendered({"name": "clock", "arguments": None}, bare) == whole
 
 
+# As it is in the body -> as the model is shown it.
+TEXTS = {
+    "a\\u0000b": "a�b",
+    "\\uD83Dx": "�x",
+    "\\ude00\\ud83d": "��",
+    "\\ud83d\\ude00": "😀",
+    "\\\\u0000": "\\u0000",
+    "\\\\\\u0000\\u00e9": "\\�é",
+}
+SHAPES = {
+    "/v1/chat/completions": '"messages":[{"role":"user","content":"TEXT"}]',
+    "/v1/messages": '"messages":[{"role":"user","content":[{"type":"text","text":"TEXT"}]}]',
+    "/v1/responses": '"input":"TEXT"',
+}
+
+
+@pytest.mark.parametrize("path", SHAPES)
+def test_what_is_no_text_does_not_end_a_conversation(replay, path):
+    """Agents send what tools have printed: NUL, and pairs of surrogates that were cut apart."""
+    server = replay(
+        {"match": f">{want}<", "text": f"<think></think>{i}"}
+        for i, want in enumerate(TEXTS.values())
+    )
+    for i, text in enumerate(TEXTS):
+        body = "{" + SHAPES[path].replace("TEXT", f">{text}<") + ',"max_tokens":9}'
+        status, _, reply = server.request("POST", path, body.encode())
+        assert status == 200, (text, reply)
+        assert f'"{i}"' in reply.decode(), (text, reply)
+
+
 def test_tools_with_choice_none(scripted, replay):
     body = {
         "messages": [{"role": "user", "content": "q"}],
