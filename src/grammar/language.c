@@ -52,7 +52,7 @@ static void make_scalar(making *m, int32_t i) {
     language_dfa *d =
         known_dfa(m, node->u.dfa, m->l->program->json ? LANGUAGE_VALUE : LANGUAGE_TEXT);
     if (node->most > 0)
-        language_find_points(d, &m->l->trie->lenient_text);
+        language_find_points(d, m->l->trie);
     m->l->dfas[i] = d;
 }
 

@@ -27,7 +27,8 @@ typedef struct language_dfa {
                      // NULL: it was not asked for, or is that for all states
     uint16_t *points; // [n_states * MATCH_TEXT_STATES] inside a string: the fewest code points that
                       // are still to begin until it ends; NULL: it was not asked for
-    int most_points;  // the most of these
+    int64_t near_points; // the most of these, and of what one token can begin: a limit that leaves
+                         // room for more does not matter
     bool loose; // of names: keys that begin inside a token do not come near their end of texts
 } language_dfa;
 
@@ -42,7 +43,7 @@ language_dfa *language_dfa_create(const grammar_dfa *dfa, language_use use, cons
 void language_dfa_free(language_dfa *d); // NULL is fine
 size_t language_dfa_bytes(const language_dfa *d);
 // Fills `points`, once; the automaton is one of JSON strings.
-void language_find_points(language_dfa *d, const match_text *text);
+void language_find_points(language_dfa *d, const grammar_trie *t);
 // The keys of objects that do not restrict them.
 grammar_dfa *language_any_key(const grammar_trie *t);
 // For each state of `d` how many plain characters are safe [n_states]; NULL: too much work.
@@ -147,8 +148,7 @@ static inline int64_t match_need(int64_t min, int64_t count, int64_t most) {
 // Whether the limit of a scalar's code points is so near that a token may come to it.
 static inline bool match_is_near(const grammar_language *l, const match_frame *t) {
     int64_t most = l->program->nodes[t->node].most;
-    return most > 0 &&
-           most - t->count <= (int64_t)l->trie->max_bytes + l->dfas[t->node]->most_points;
+    return most > 0 && most - t->count <= l->dfas[t->node]->near_points;
 }
 
 // The byte that led to `state`, which does not end the string, is counted. False: it cannot be

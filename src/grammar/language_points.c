@@ -101,13 +101,34 @@ static int spread(search *s, size_t n_pairs) {
     return points;
 }
 
-void language_find_points(language_dfa *d, const match_text *text) {
+static bool takes(const grammar_dfa *d, int32_t state, const char *bytes, size_t len) {
+    for (size_t i = 0; i < len && state >= 0; i++)
+        state = grammar_dfa_step(d, state, (unsigned char)bytes[i]);
+    return state >= 0;
+}
+
+// The bytes of the longest token that lies inside of such a string, or touches one, at most.
+static size_t longest_token(const grammar_dfa *d, const grammar_trie *t) {
+    size_t least = t->quoted_bytes > TRIE_SHORT ? t->quoted_bytes : TRIE_SHORT;
+    for (int i = 0; i < t->n_tall; i++) {
+        size_t len;
+        const char *bytes = token_bytes(t->vocab, t->tall[i], &len);
+        if (len <= least)
+            break;
+        for (int32_t state = 0; state < d->n_states; state++)
+            if (takes(d, state, bytes, len))
+                return len;
+    }
+    return least;
+}
+
+void language_find_points(language_dfa *d, const grammar_trie *t) {
     size_t n_pairs = (size_t)d->dfa->n_states * MATCH_TEXT_STATES;
     int32_t begin = d->dfa->n_states > 0 ? grammar_dfa_step(d->dfa, 0, '"') : GRAMMAR_DEAD;
     if (d->points != NULL || begin < 0)
         return;
     search s = {.dfa = d->dfa,
-                .text = text,
+                .text = &t->lenient_text,
                 .seen = base_calloc(n_pairs, sizeof *s.seen),
                 .open = base_alloc(n_pairs * sizeof *s.open),
                 .points = base_alloc(n_pairs * sizeof *s.points)};
@@ -116,7 +137,7 @@ void language_find_points(language_dfa *d, const match_text *text) {
     meet(&s, (uint32_t)begin * MATCH_TEXT_STATES + MATCH_TEXT_IN);
     for (uint32_t i = 0; i < s.n_open; i++)
         follow(&s, s.open[i]);
-    d->most_points = spread(&s, n_pairs);
+    d->near_points = spread(&s, n_pairs) + (int64_t)longest_token(d->dfa, t);
     d->points = s.points;
     base_free(s.seen);
     base_free(s.open);

@@ -182,6 +182,7 @@ static void find_inner(grammar_trie *t, const item *items, size_t n) {
         if (!memchr(items[i].at, '"', items[i].len))
             continue;
         t->quoted[t->n_quoted++] = items[i].id;
+        t->quoted_bytes = items[i].len > t->quoted_bytes ? items[i].len : t->quoted_bytes;
         for (size_t j = 0; j < items[i].len; j++)
             if (items[i].at[j] == '"')
                 add_inner(&t->key_text, &items[i], j + 1, &inner, &starts);
@@ -193,6 +194,28 @@ static void find_inner(grammar_trie *t, const item *items, size_t n) {
     t->n_inner = inner.n;
     t->inner_starts = starts.at;
     t->n_inner_starts = starts.n;
+}
+
+static int compare_heights(const void *left, const void *right) {
+    const item *a = left, *b = right;
+    return a->len != b->len ? (a->len < b->len) - (a->len > b->len)
+                            : (a->id > b->id) - (a->id < b->id);
+}
+
+static void find_tall(grammar_trie *t, const item *items, size_t n) {
+    item *some = base_alloc((n + 1) * sizeof *some);
+    size_t n_some = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (items[i].len > TRIE_SHORT && !memchr(items[i].at, '"', items[i].len))
+            some[n_some++] = items[i];
+    }
+    if (n_some > 1)
+        qsort(some, n_some, sizeof *some, compare_heights);
+    t->tall = base_alloc((n_some + 1) * sizeof *t->tall);
+    t->n_tall = (int)n_some;
+    for (size_t i = 0; i < n_some; i++)
+        t->tall[i] = some[i].id;
+    base_free(some);
 }
 
 static bool has_hash(const match_hash *at, size_t n, match_hash h) {
@@ -258,10 +281,12 @@ grammar_trie *grammar_trie_create(const token_vocab *vocab) {
     build_tries(t, items, n);
     fill_sets(t, items, n);
     find_inner(t, items, n);
+    find_tall(t, items, n);
     base_free(items);
     t->bytes = sizeof *t + ((size_t)t->all.n + t->rest.n + t->closing.n) * sizeof(trie_node) +
                (TRIE_SHORT + 2) * t->n_words * sizeof(uint32_t) +
-               (t->n_inner + t->n_inner_starts) * sizeof(match_hash);
+               (t->n_inner + t->n_inner_starts) * sizeof(match_hash) +
+               (size_t)t->n_tall * sizeof *t->tall;
     return t;
 }
 
@@ -280,6 +305,7 @@ void grammar_trie_free(grammar_trie *t) {
     base_free(t->inner);
     base_free(t->inner_starts);
     base_free(t->quoted);
+    base_free(t->tall);
     base_free(t);
 }
 

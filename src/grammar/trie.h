@@ -93,6 +93,9 @@ struct grammar_trie {
     size_t n_inner, n_inner_starts;
     int32_t *quoted; // [n_quoted] tokens with a quote in them
     int n_quoted;
+    size_t quoted_bytes; // of the longest of these
+    int32_t *tall; // [n_tall] the other tokens of more than TRIE_SHORT bytes, the longest first
+    int n_tall;
     size_t bytes;
     match_text value_text, key_text, lenient_text;
 };
