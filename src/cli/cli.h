@@ -18,6 +18,7 @@ enum {
     CLI_MAN = 1 << 5,
     CLI_SERVE = 1 << 6,
     CLI_CHAT = 1 << 7,
+    CLI_BENCH_SERVE = 1 << 8,
     CLI_EVAL_GSM8K = 1 << 11,
 };
 
@@ -29,6 +30,7 @@ int cmd_chat(const cli_options *o, base_err *err);
 int cmd_complete(const cli_options *o, base_err *err);
 int cmd_serve(const cli_options *o, base_err *err);
 int cmd_eval_gsm8k(const cli_options *o, base_err *err);
+int cmd_bench_serve(const cli_options *o, base_err *err);
 int cmd_completion(const cli_options *o, base_err *err);
 int cmd_man(const cli_options *o, base_err *err);
 

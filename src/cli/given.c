@@ -1,5 +1,6 @@
 // What a parsed command line says.
 #include "cli/parsed.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,7 +91,10 @@ static void describe_value(const cli_row *row, const cli_value *value, base_str 
         base_str_printf(out, "%lld", (long long)value->integer);
         break;
     case CLI_FLOAT:
-        base_json_add_double(out, value->number);
+        if (isinf(value->number))
+            base_str_adds(out, "inf");
+        else
+            base_json_add_double(out, value->number);
         break;
     case CLI_CHOICE:
     case CLI_STRING:

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 
 extern const cli_section cli_rows_model, cli_rows_chat, cli_rows_prompt, cli_rows_server,
-    cli_rows_api, cli_rows_engine, cli_rows_eval;
+    cli_rows_api, cli_rows_engine, cli_rows_eval, cli_rows_bench;
 
 enum {
     // commands that run a model

@@ -78,6 +78,13 @@ static const cli_command commands[] = {
              "that get no answer are no part of the table; they are reported, and the exit status "
              "is 71 then.",
      .run = cmd_eval_gsm8k},
+    {.name = "bench serve",
+     .bit = CLI_BENCH_SERVE,
+     .arguments = "",
+     .summary = "Puts load on a server and measures it as vLLM's bench serve does.",
+     .text = "Flags, definitions, table and result file are those of vllm bench serve. Ctrl-C "
+             "prints what there is. --compare prints the gains between two results.",
+     .run = cmd_bench_serve},
     {.name = "synth",
      .bit = CLI_SYNTH,
      .arguments = "OUT",
@@ -119,7 +126,7 @@ static const cli_section rows_general = {general, sizeof general / sizeof *gener
 
 // Groups stand in help in the order of their first row.
 static const cli_section *const sections[] = {
-    &cli_rows_eval,   &cli_rows_model, &cli_rows_chat,   &cli_rows_prompt,
+    &cli_rows_eval,   &cli_rows_bench, &cli_rows_model,  &cli_rows_chat, &cli_rows_prompt,
     &cli_rows_server, &cli_rows_api,   &cli_rows_engine, &rows_general,
 };
 

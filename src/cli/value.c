@@ -130,6 +130,10 @@ static int parse_integer(cli_value *value, const cli_row *row, const char *text,
 static int parse_float(cli_value *value, const cli_row *row, const char *text, const char *what,
                        base_err *err) {
     double x;
+    if (row->words != NULL && word_among(row->words, text)) {
+        value->number = INFINITY;
+        return 0;
+    }
     if (!base_parse_f64(text, -INFINITY, INFINITY, &x))
         return fail_number(row, text, what, err);
     if (x < row->low || x > row->high)

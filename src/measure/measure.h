@@ -7,7 +7,10 @@
 
 #include "measure/client.h"
 #include "measure/gsm8k.h"
+#include "measure/load.h"
+#include "measure/metrics.h"
 #include "measure/random.h"
+#include "measure/report.h"
 #include "measure/sample.h"
 
 #endif

@@ -263,6 +263,10 @@ void measure_stream_end(measure_stream *s, const measure_end *end) {
     r->status = end->status;
     r->error = explain(s, end);
     r->success = r->error == NULL;
+    measure_stream_drop(s);
+}
+
+void measure_stream_drop(measure_stream *s) {
     base_str_free(&s->line);
     base_str_free(&s->data);
     base_str_free(&s->head);

@@ -37,5 +37,6 @@ typedef struct measure_stream {
 void measure_stream_push(measure_stream *s, const char *bytes, size_t len, int64_t at_ns);
 // Judges the reply and frees what the stream holds.
 void measure_stream_end(measure_stream *s, const measure_end *end);
+void measure_stream_drop(measure_stream *s); // frees it without a judgement
 
 #endif

@@ -151,12 +151,6 @@ int64_t model_find_non_finite(model_dtype dtype, const void *data, size_t bytes)
 size_t model_dtype_bytes(model_dtype dtype); // of the four that are used
 
 // ---------------------------------------------------------------------------------------------
-// hub.c
-
-// The directory of a model given as a path or as "org/name"; the caller frees it.
-int model_hub_resolve(char **out, const char *dir_or_id, base_err *err);
-
-// ---------------------------------------------------------------------------------------------
 // memory.c
 
 // Bytes that this process may still use: the least of MemAvailable and what the limits of its

@@ -114,6 +114,10 @@ typedef struct model_layer {
     model_matrix *expert_gate, *expert_up, *expert_down; // [n_routed_experts]
 } model_layer;
 
+// The directory of a checkpoint, or of a tokenizer alone, given as a path or as a hub id "org/name"
+// found in the Hugging Face cache; the caller frees it.
+int model_hub_resolve(char **out, const char *dir_or_id, base_err *err);
+
 typedef struct model model; // an opened checkpoint; immutable, reads are thread-safe
 
 typedef struct model_open_options {
