@@ -32,12 +32,12 @@ struct asking {
     measure_gsm8k *e;
     measure_client *client;
     char *model;
-    slot *slots;         // [n_slots]
-    int n_slots, n_used; //
-    int next;            // of e->order
-    again *again;        // [n_again] a queue: all wait equally long
+    slot *slots; // [n_slots]
+    int n_slots, n_used;
+    int next;     // of e->order
+    again *again; // [n_again], a queue from first_again on: all wait equally long
     int first_again, n_again;
-    int failed_in_row;
+    int tries_in_row, failed_in_row; // without an answer between them: tries, and questions
 };
 
 // ---------------------------------------------------------------------------------------------
@@ -88,9 +88,17 @@ static void ask(asking *a, slot *s, int sample) {
     base_str_free(&text);
 }
 
+static int most_in_row(const asking *a) {
+    return a->n_slots > LEAST_FAILED_IN_ROW ? a->n_slots : LEAST_FAILED_IN_ROW;
+}
+
 static bool given_up(const asking *a) {
-    int most = a->n_slots > LEAST_FAILED_IN_ROW ? a->n_slots : LEAST_FAILED_IN_ROW;
-    return a->failed_in_row >= most;
+    return a->failed_in_row >= most_in_row(a);
+}
+
+// A server that seems to be away is asked nothing new, until it is clear whether it comes back.
+static bool holds_back(const asking *a) {
+    return a->tries_in_row >= most_in_row(a) && (a->n_used > 0 || a->first_again < a->n_again);
 }
 
 // The next question to ask; -1: none at the moment.
@@ -99,7 +107,7 @@ static int take_next(asking *a) {
         return -1;
     if (a->first_again < a->n_again && a->again[a->first_again].due_ns <= base_now_ns())
         return a->again[a->first_again++].sample;
-    return a->next < a->e->n ? a->e->order[a->next++] : -1;
+    return a->next < a->e->n && !holds_back(a) ? a->e->order[a->next++] : -1;
 }
 
 static void fill_slots(asking *a) {
@@ -180,6 +188,7 @@ static bool read_reply(asking *a, const slot *s, const measure_end *end, base_st
 
 static void take_failure(asking *a, int i, const char *why) {
     gsm8k_sample *s = &a->e->samples[i];
+    a->tries_in_row++;
     if (s->tries >= MAX_TRIES) {
         gsm8k_fail(a->e, i, why);
         a->failed_in_row++;
@@ -195,7 +204,7 @@ static void take_end(void *arg, const measure_end *end) {
     asking *a = s->a;
     base_str why = {0};
     if (read_reply(a, s, end, &why))
-        a->failed_in_row = 0;
+        a->tries_in_row = a->failed_in_row = 0;
     else
         take_failure(a, s->sample, why.data);
     base_str_free(&why);
