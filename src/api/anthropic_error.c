@@ -77,7 +77,7 @@ void api_anthropic_rename(api_error *e, bool of_chat) {
     rename_tool(e);
     write_dots(e->param);
     size_t n = strlen(old);
-    if (strncmp(message, old, n) == 0 && message[n] == ':')
+    if (strncmp(message, old, n) == 0 && strchr(":.[", message[n])) // a long path is cut in `old`
         snprintf(e->message, sizeof e->message, "%s%s", e->param, message + n);
     else if (strncmp(message, "This model's maximum context length", 35) == 0)
         snprintf(e->message, sizeof e->message, "prompt is too long: %.900s", message);

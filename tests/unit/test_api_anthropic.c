@@ -236,6 +236,9 @@ static void fields_of_the_chat_are_renamed(void **state) {
         {"tools[3].function.parameters.properties.x", "tools[3].function.parameters: bad",
          "tools.3.input_schema.properties.x",
          "tools.3.input_schema.properties.x: tools[3].function.parameters: bad"},
+        // Long paths are cut where they are a field's name, but not in the message.
+        {"tools[3].function.parameters.items", "tools[3].function.parameters.items.type: bad",
+         "tools.3.input_schema.items", "tools.3.input_schema.items.type: bad"},
         {"tools[0].function.name", "tools[0].function.name: must be short", "tools.0.name",
          "tools.0.name: must be short"},
         {"tool_choice.function.name", "tool_choice.function.name: is no tool", "tool_choice.name",
