@@ -97,40 +97,6 @@ static int read_content(reader *r, const api_object *o, chat_message *m) {
 // ---------------------------------------------------------------------------------------------
 // Tool calls of earlier turns
 
-// As Python's json.dumps prints a value, which is how the template shows arguments that are not a
-// string: ", " and ": ", keys in the order they came, non-ASCII kept.
-static void print_value(const json_t *value, base_str *out) {
-    const char *key;
-    json_t *item;
-    size_t i;
-    if (json_is_object(value)) {
-        base_str_adds(out, "{");
-        i = 0;
-        json_object_foreach((json_t *)value, key, item) {
-            base_str_adds(out, i++ ? ", " : "");
-            base_json_add_string(out, key, strlen(key));
-            base_str_adds(out, ": ");
-            print_value(item, out);
-        }
-        base_str_adds(out, "}");
-    } else if (json_is_array(value)) {
-        base_str_adds(out, "[");
-        json_array_foreach(value, i, item) {
-            base_str_adds(out, i ? ", " : "");
-            print_value(item, out);
-        }
-        base_str_adds(out, "]");
-    } else if (json_is_string(value)) {
-        base_json_add_string(out, json_string_value(value), json_string_length(value));
-    } else if (json_is_real(value)) {
-        base_json_add_double(out, json_real_value(value));
-    } else if (json_is_integer(value)) {
-        base_str_printf(out, "%lld", (long long)json_integer_value(value));
-    } else {
-        base_str_adds(out, json_is_null(value) ? "null" : json_is_true(value) ? "true" : "false");
-    }
-}
-
 static int read_call(reader *r, const api_object *o) {
     chat_tool_call *call = &r->calls[r->n_calls];
     base_str *printed = &r->printed[r->n_calls++];
@@ -148,7 +114,8 @@ static int read_call(reader *r, const api_object *o) {
         return api_field_fail(&function, 400, "name", "is missing");
     const json_t *arguments = api_field_get(&function, "arguments");
     if (json_is_object(arguments)) {
-        print_value(arguments, printed);
+        // As Python's json.dumps, by which the template shows arguments that are not a string.
+        base_json_add(printed, arguments, ", ", ": ", false);
         call->arguments = (chat_slice){printed->data, printed->len};
         return 0;
     }

@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include "base/mem.h"
 #include "base/num.h"
 #include <math.h>
 #include <stdio.h>
@@ -212,4 +213,58 @@ void base_json_add_string(base_str *out, const char *text, size_t len) {
     }
     base_str_add(out, text + plain, len - plain);
     base_str_adds(out, "\"");
+}
+
+// The order of code points is that of bytes in UTF-8.
+static int compare_keys(const void *left, const void *right) {
+    return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+static void add_object(base_str *out, const json_t *object, const char *comma, const char *colon,
+                       bool sorted) {
+    size_t n = 0;
+    const char **keys = base_calloc(json_object_size(object), sizeof *keys);
+    for (void *at = json_object_iter((json_t *)object); at;
+         at = json_object_iter_next((json_t *)object, at))
+        keys[n++] = json_object_iter_key(at);
+    if (sorted)
+        qsort(keys, n, sizeof *keys, compare_keys);
+    base_str_adds(out, "{");
+    for (size_t i = 0; i < n; i++) {
+        base_str_adds(out, i > 0 ? comma : "");
+        base_json_add_string(out, keys[i], strlen(keys[i]));
+        base_str_adds(out, colon);
+        base_json_add(out, json_object_get(object, keys[i]), comma, colon, sorted);
+    }
+    base_str_adds(out, "}");
+    base_free(keys);
+}
+
+// As deep as base_json_parse lets values nest.
+void base_json_add(base_str *out, const json_t *value, const char *comma, const char *colon,
+                   bool sorted) {
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        add_object(out, value, comma, colon, sorted);
+        break;
+    case JSON_ARRAY:
+        base_str_adds(out, "[");
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            base_str_adds(out, i > 0 ? comma : "");
+            base_json_add(out, json_array_get(value, i), comma, colon, sorted);
+        }
+        base_str_adds(out, "]");
+        break;
+    case JSON_STRING:
+        base_json_add_string(out, json_string_value(value), json_string_length(value));
+        break;
+    case JSON_INTEGER:
+        base_str_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        base_json_add_double(out, json_real_value(value));
+        break;
+    default:
+        base_str_adds(out, json_is_true(value) ? "true" : json_is_null(value) ? "null" : "false");
+    }
 }

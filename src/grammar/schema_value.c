@@ -123,21 +123,11 @@ void schema_value_text(const json_t *value, bool canonical, base_str *out) {
         }
         base_str_adds(out, "]");
         break;
-    case JSON_STRING:
-        base_json_add_string(out, json_string_value(value), json_string_length(value));
-        break;
     case JSON_INTEGER:
     case JSON_REAL:
         add_number(value, canonical, out);
         break;
-    case JSON_TRUE:
-        base_str_adds(out, "true");
-        break;
-    case JSON_FALSE:
-        base_str_adds(out, "false");
-        break;
-    case JSON_NULL:
-        base_str_adds(out, "null");
-        break;
+    default:
+        base_json_add(out, value, ",", ":", canonical);
     }
 }

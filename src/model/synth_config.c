@@ -192,24 +192,8 @@ static void print_value(const json_t *value, int indent, base_str *out) {
     case JSON_ARRAY:
         print_array(value, indent, out);
         break;
-    case JSON_STRING:
-        base_json_add_string(out, json_string_value(value), json_string_length(value));
-        break;
-    case JSON_INTEGER:
-        base_str_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        break;
-    case JSON_REAL:
-        base_json_add_double(out, json_real_value(value));
-        break;
-    case JSON_TRUE:
-        base_str_adds(out, "true");
-        break;
-    case JSON_FALSE:
-        base_str_adds(out, "false");
-        break;
-    case JSON_NULL:
-        base_str_adds(out, "null");
-        break;
+    default:
+        base_json_add(out, value, ",", ":", true);
     }
 }
 
