@@ -45,6 +45,7 @@ static int unit_at(const char *text, size_t len, size_t i) {
 
 // NUL and halves of a surrogate pair become U+FFFD. Whether there were any.
 static bool mend(char *text, size_t len) {
+    static const char replacement[] = {'f', 'f', 'f', 'd'};
     bool mended = false;
     for (size_t i = 0; i < len; i++) {
         if (text[i] != '\\')
@@ -61,7 +62,7 @@ static bool mend(char *text, size_t len) {
             continue;
         }
         if (unit == 0 || first || second) {
-            memcpy(text + i, "\\ufffd", 6);
+            memcpy(text + i + 2, replacement, sizeof replacement);
             mended = true;
         }
         i += 5;
