@@ -24,7 +24,8 @@ typedef struct measure_samples {
 
 void measure_samples_free(measure_samples *s);
 
-// --dataset-name random. `compat_2025`: as vLLM made them in November 2025.
+// --dataset-name random, as vLLM 0.33 makes it. `compat_2025`: as 0.11.1 and 0.11.2 of November
+// 2025 made it, which differs only in the prefix.
 typedef struct measure_random_options {
     int n, input_len, output_len, prefix_len;
     double input_range, output_range; // --random-range-ratio

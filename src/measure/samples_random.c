@@ -34,7 +34,7 @@ static void list_allowed(maker *m) {
     const int n = token_vocab_size(m->vocab);
     m->allowed = base_calloc((size_t)n, sizeof *m->allowed);
     for (int32_t id = 0; id < n; id++)
-        if (m->options->compat_2025 || !is_special(m->vocab, id))
+        if (!is_special(m->vocab, id))
             m->allowed[m->n_allowed++] = id;
 }
 
@@ -79,19 +79,10 @@ static void settle(maker *m, size_t wanted) {
     }
 }
 
-// November 2025: one round, then cut.
-static void settle_2025(maker *m, size_t wanted) {
-    decode(m);
-    encode(m);
-    if (m->ids.len > wanted)
-        m->ids.len = wanted;
-    decode(m);
-}
-
 static void make_prefix(maker *m) {
     add_drawn(m, &m->prefix, (size_t)m->options->prefix_len, m->allowed, m->n_allowed);
     if (m->options->compat_2025 || m->options->prefix_len == 0)
-        return;
+        return; // vLLM 0.11 left the prefix as it was drawn
     m->ids.len = 0;
     for (size_t i = 0; i < m->prefix.len; i++)
         base_ids_add(&m->ids, m->prefix.data[i]);
@@ -109,7 +100,7 @@ static int make_prompt(maker *m, int index, int64_t input_len, int64_t output_le
     for (int64_t i = 0; i < input_len; i++)
         base_ids_add(&m->ids, m->allowed[(offset + index + i) % m->n_allowed]);
     const size_t wanted = (size_t)(m->options->prefix_len + input_len);
-    (m->options->compat_2025 ? settle_2025 : settle)(m, wanted);
+    settle(m, wanted);
     return measure_samples_add_text(out, m->text.data != NULL ? m->text.data : "", m->text.len,
                                     (int)m->ids.len, (int)output_len, err);
 }
