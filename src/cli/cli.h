@@ -19,6 +19,8 @@ enum {
     CLI_SERVE = 1 << 6,
     CLI_CHAT = 1 << 7,
     CLI_BENCH_SERVE = 1 << 8,
+    CLI_BENCH_THROUGHPUT = 1 << 9,
+    CLI_BENCH_LATENCY = 1 << 10,
     CLI_EVAL_GSM8K = 1 << 11,
 };
 
@@ -31,6 +33,8 @@ int cmd_complete(const cli_options *o, base_err *err);
 int cmd_serve(const cli_options *o, base_err *err);
 int cmd_eval_gsm8k(const cli_options *o, base_err *err);
 int cmd_bench_serve(const cli_options *o, base_err *err);
+int cmd_bench_throughput(const cli_options *o, base_err *err);
+int cmd_bench_latency(const cli_options *o, base_err *err);
 int cmd_completion(const cli_options *o, base_err *err);
 int cmd_man(const cli_options *o, base_err *err);
 

@@ -187,7 +187,7 @@ static int find_limits(cli_stack *s, const cli_options *o, const model_plan_opti
         .max_queue = needs->max_queue,
         .block_size = plan->block_size,
         .n_blocks = s->plan.n_blocks,
-        .prefix_caching = cli_bool(o, "enable-prefix-caching"),
+        .prefix_caching = cli_bool(o, "enable-prefix-caching") && !needs->no_prefix_caching,
         .max_logprobs = all_logprobs ? config->vocab_size : needs->max_logprobs,
         .vocab_size = config->vocab_size,
         .n_eos = config->n_eos,

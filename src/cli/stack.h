@@ -15,7 +15,8 @@ typedef struct cli_stack_needs {
     int max_logprobs; // of an output row; -1: the vocabulary, more than that is cut
     int max_outputs;  // of a step; at least max-num-seqs are made
     int max_queue;
-    const char *replay; // a file of scripts to play instead of the model; NULL: the model
+    bool no_prefix_caching; // whatever the flag's default is
+    const char *replay;     // a file of scripts to play instead of the model; NULL: the model
 } cli_stack_needs;
 
 typedef struct cli_stack {

@@ -85,6 +85,24 @@ static const cli_command commands[] = {
      .text = "Flags, definitions, table and result file are those of vllm bench serve. Ctrl-C "
              "prints what there is. --compare prints the gains between two results.",
      .run = cmd_bench_serve},
+    {.name = "bench throughput",
+     .bit = CLI_BENCH_THROUGHPUT,
+     .arguments = "[MODEL]",
+     .max_arguments = 1,
+     .summary = "Measures how many tokens a second a model in this process makes.",
+     .text = "All requests are there from the start, as in vLLM's offline benchmark. Beside the "
+             "throughput stands how fast the steps read weights, and what share that is of what "
+             "the same threads read from memory when they do nothing else.",
+     .run = cmd_bench_throughput},
+    {.name = "bench latency",
+     .bit = CLI_BENCH_LATENCY,
+     .arguments = "[MODEL]",
+     .max_arguments = 1,
+     .summary = "Measures how long a batch of requests takes in this process.",
+     .text = "The same batch again and again, without prefix caching unless it is asked for, as in "
+             "vLLM's benchmark. How near the steps come to the memory's speed is told as by bench "
+             "throughput.",
+     .run = cmd_bench_latency},
     {.name = "synth",
      .bit = CLI_SYNTH,
      .arguments = "OUT",
@@ -126,8 +144,8 @@ static const cli_section rows_general = {general, sizeof general / sizeof *gener
 
 // Groups stand in help in the order of their first row.
 static const cli_section *const sections[] = {
-    &cli_rows_eval,   &cli_rows_bench, &cli_rows_model,  &cli_rows_chat, &cli_rows_prompt,
-    &cli_rows_server, &cli_rows_api,   &cli_rows_engine, &rows_general,
+    &cli_rows_eval,   &cli_rows_bench,  &cli_rows_offline, &cli_rows_model,  &cli_rows_chat,
+    &cli_rows_prompt, &cli_rows_server, &cli_rows_api,     &cli_rows_engine, &rows_general,
 };
 
 const cli_table cli_the_table = {sections, sizeof sections / sizeof *sections, commands,

@@ -9,6 +9,7 @@
 #include "measure/gsm8k.h"
 #include "measure/load.h"
 #include "measure/metrics.h"
+#include "measure/offline.h"
 #include "measure/random.h"
 #include "measure/report.h"
 #include "measure/sample.h"
