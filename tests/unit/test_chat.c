@@ -1,30 +1,8 @@
 // The chat format: what the template makes of conversations, and that no text becomes a control
 // token. tests/reference/test_chat_template.py asks Jinja.
-#include "chat_fixture.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "chat_bench.h"
 #include <stdio.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static token_vocab *vocab;
-static chat_format *format;
-
-static int set_up(void **state) {
-    (void)state;
-    vocab = fixture_chat_vocab(NULL);
-    format = fixture_chat_format(vocab);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    chat_format_free(format);
-    token_vocab_free(vocab);
-    return 0;
-}
 
 // ---------------------------------------------------------------------------------------------
 // The control tokens

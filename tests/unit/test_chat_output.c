@@ -1,36 +1,8 @@
 // The output automaton: where each byte of an output goes.
-#include "chat_fixture.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "chat_bench.h"
 #include <stdlib.h>
 
-#include <cmocka.h>
-
-static token_vocab *vocab;
-static chat_format *format;
-
-static int set_up(void **state) {
-    (void)state;
-    vocab = fixture_chat_vocab(NULL);
-    format = fixture_chat_format(vocab);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    chat_format_free(format);
-    token_vocab_free(vocab);
-    return 0;
-}
-
 #define GENERATE "<|im_assistant|>assistant<|im_middle|>"
-
-static base_ids encode(const char *s) {
-    base_ids ids = {0};
-    token_encode(vocab, s, strlen(s), TOKEN_ALLOW_SPECIAL, &ids);
-    return ids;
-}
 
 static void check_fields(const char *prompt, const char *output, chat_output_options options,
                          const char *reasoning, const char *content) {

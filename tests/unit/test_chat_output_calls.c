@@ -1,10 +1,7 @@
 // Tool calls in outputs, case by case: REASONING|CONTENT|CALLS|DROPPED by hand.
 #include "output_fixture.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 
-#include <cmocka.h>
+#include "chat_bench.h"
 
 #define SB "<|tool_calls_section_begin|>"
 #define SE "<|tool_calls_section_end|>"
@@ -13,9 +10,6 @@
 #define CE "<|tool_call_end|>"
 #define GENERATE "<|im_assistant|>assistant<|im_middle|>"
 #define ANSWER GENERATE "<think></think>"
-
-static token_vocab *vocab;
-static chat_format *format;
 
 static const char several[] =
     "[{\"function\": {\"name\": \"get_weather\", \"parameters\": {\"properties\": {\"city\": {},"
@@ -27,26 +21,6 @@ static const char several[] =
     "{\"function\": {\"name\": \"mcp\"}},"
     "{\"function\": {\"name\": \"7\"}}]";
 static const char single[] = "[{\"function\": {\"name\": \"f\"}}]";
-
-static int set_up(void **state) {
-    (void)state;
-    vocab = fixture_chat_vocab(NULL);
-    format = fixture_chat_format(vocab);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    chat_format_free(format);
-    token_vocab_free(vocab);
-    return 0;
-}
-
-static base_ids encode(const char *s) {
-    base_ids ids = {0};
-    token_encode(vocab, s, strlen(s), TOKEN_ALLOW_SPECIAL, &ids);
-    return ids;
-}
 
 // `n_dropped`: how many calls are lost.
 static void check_with(const char *prompt, const char *output, const char *tools,

@@ -2,32 +2,10 @@
 // and results, and what the output will ask of them. tests/reference/test_chat_template.py compares
 // with Python and Jinja.
 #include "chat/calls.h"
-#include "chat_fixture.h"
+#include "chat_bench.h"
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <time.h>
-
-#include <cmocka.h>
-
-static token_vocab *vocab;
-static chat_format *format;
-
-static int set_up(void **state) {
-    (void)state;
-    vocab = fixture_chat_vocab(NULL);
-    format = fixture_chat_format(vocab);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    chat_format_free(format);
-    token_vocab_free(vocab);
-    return 0;
-}
 
 static chat_slice text(const char *s) {
     return fixture_slice(s);
