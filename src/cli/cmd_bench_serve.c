@@ -189,6 +189,19 @@ static void wait_seconds(int64_t until_ns) {
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
 }
 
+// One request; fills `err` when it fails.
+static bool try_first(cli_bench *b, base_err *err) {
+    measure_reply *reply = send_first(b, 1, true);
+    bool good = reply->success;
+    if (!good)
+        base_fail(err, BASE_ERR_RESOURCE,
+                  "Initial test run failed - Please make sure benchmark arguments are correctly "
+                  "specified. Error: %s",
+                  reply->error != NULL ? reply->error : "interrupted");
+    free_replies(reply, 1);
+    return good;
+}
+
 static int check_ready(cli_bench *b, base_err *err) {
     const cli_options *o = b->o;
     int seconds = b->compat_2025 ? READY_2025_S : 0;
@@ -201,20 +214,17 @@ static int check_ready(cli_bench *b, base_err *err) {
     }
     printf("Waiting for endpoint to become up in %d seconds\n", seconds);
     fflush(stdout);
+    const int64_t retry_ns = (int64_t)RETRY_S * 1000000000;
     int64_t end_ns = base_now_ns() + (int64_t)seconds * 1000000000;
-    for (;;) {
-        measure_reply *reply = send_first(b, 1, true);
-        bool good = reply->success, last = base_now_ns() + (int64_t)RETRY_S * 1000000000 > end_ns;
-        if (!good && last)
-            base_fail(err, BASE_ERR_RESOURCE,
-                      "Initial test run failed - Please make sure benchmark arguments are "
-                      "correctly specified. Error: %s",
-                      reply->error != NULL ? reply->error : "interrupted");
-        free_replies(reply, 1);
-        if (good || last || cli_interrupted)
-            return good ? 0 : BASE_ERR_RESOURCE;
-        wait_seconds(base_now_ns() + (int64_t)RETRY_S * 1000000000);
+    while (!try_first(b, err)) {
+        if (cli_interrupted || base_now_ns() + retry_ns > end_ns)
+            return err->code;
+        wait_seconds(base_now_ns() + retry_ns);
     }
+    *err = (base_err){0}; // of earlier attempts
+    // In 2025 the next message stood on the same line.
+    printf("Initial test run completed.%s", b->compat_2025 ? " " : "\n");
+    return 0;
 }
 
 static void warm_up(cli_bench *b) {
@@ -368,7 +378,7 @@ static int run_all(cli_bench *b, base_err *err) {
         warm_up(b);
     if (rc == 0 && !cli_interrupted)
         rc = run_load(b, err);
-    return rc == 0 && cli_interrupted ? CLI_INTERRUPTED : rc;
+    return cli_interrupted ? CLI_INTERRUPTED : rc;
 }
 
 static int compare(const cli_options *o, base_err *err) {
