@@ -35,6 +35,12 @@ static int open_bench(bench *b, const cli_options *o, int64_t choices, bool pref
         .max_queue = choices < MAX_QUEUE ? (int)choices : MAX_QUEUE,
         .no_prefix_caching = !prefix_caching,
     };
+    const char *name;
+    int rc = cli_model_argument(o, &name, err);
+    if (rc == 0)
+        rc = cli_stack_check(o, err);
+    if (rc != 0)
+        return rc;
     *b = (bench){.o = o};
     // Before the weights come, which may leave no memory to read.
     b->read_gbs = measure_read_gbs(cli_threads(o));
