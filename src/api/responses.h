@@ -23,12 +23,15 @@ void api_responses_turn_free(api_responses_turn *t); // NULL is fine
 typedef struct api_responses_store api_responses_store;
 api_responses_store *api_responses_store_create(size_t max_bytes);
 void api_responses_store_free(api_responses_store *s); // NULL is fine
-// Remembers the messages (a list), followed by the assistant's `turn`. Too long a text is not
-// remembered.
+// Remembers the messages (a list), followed by the assistant's `turn`, and the items of the reply
+// (the text of a list). What is too long is not remembered.
 void api_responses_store_put(api_responses_store *s, const char *id, const json_t *messages,
-                             const json_t *turn);
-// A list the caller owns; NULL when there is none by that id.
+                             const json_t *turn, const base_str *items);
+// The list of messages, which the caller owns; NULL when there is none by that id.
 json_t *api_responses_store_get(api_responses_store *s, const char *id);
+// The list of items, in the same way. Their bytes are taken from `budget`, and NULL is returned
+// when they are more than that: a request can name many.
+json_t *api_responses_store_items(api_responses_store *s, const char *id, size_t *budget);
 
 // The body of a request -> the body of a chat, which the caller owns, and the turn. `store` may be
 // NULL: then nothing is remembered. Returns 0 or the status in `error`.

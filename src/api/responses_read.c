@@ -10,14 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_REFERRED = 32 << 20 }; // bytes of the items that the references of a request name
+
 typedef struct translation {
     const api_options *options;
     api_object body;
     json_t *chat;
-    json_t *messages; // of the chat, borrowed
-    json_t *origins;  // of the messages, borrowed
-    json_t *turn;     // the assistant's message that grows, borrowed; NULL: none
-    base_ids *tools;  // indices in the request of those of the chat
+    json_t *messages;           // of the chat, borrowed
+    json_t *origins;            // of the messages, borrowed
+    json_t *turn;               // the assistant's message that grows, borrowed; NULL: none
+    api_responses_store *store; // NULL: nothing is remembered
+    size_t budget;              // bytes of remembered items that may still be read
+    base_ids *tools;            // indices in the request of those of the chat
 } translation;
 
 // ---------------------------------------------------------------------------------------------
@@ -124,26 +128,64 @@ static int read_reasoning_item(translation *t, const api_object *item) {
     return rc;
 }
 
-static int read_item(translation *t, size_t index, const json_t *value) {
-    api_object item;
+static int read_kind(translation *t, const api_object *item) {
     const char *type = "message";
     size_t len;
-    int rc;
-    if ((rc = api_item_object(&t->body, "input", index, value, &item)) ||
-        (rc = api_field_string(&item, "type", &type, &len)))
+    int rc = api_field_string(item, "type", &type, &len);
+    if (rc)
         return rc;
     if (strcmp(type, "message") == 0)
-        return read_role_item(t, &item);
+        return read_role_item(t, item);
     if (strcmp(type, "function_call") == 0)
-        return read_call_item(t, &item);
+        return read_call_item(t, item);
     if (strcmp(type, "function_call_output") == 0)
-        return read_output_item(t, &item);
+        return read_output_item(t, item);
     if (strcmp(type, "reasoning") == 0)
-        return read_reasoning_item(t, &item);
-    return api_field_fail(&item, 400, "type",
-                          "must be message, reasoning, function_call or function_call_output, got "
-                          "\"%.40s\"",
+        return read_reasoning_item(t, item);
+    return api_field_fail(item, 400, "type",
+                          "must be message, reasoning, function_call, function_call_output or "
+                          "item_reference, got \"%.40s\"",
                           type);
+}
+
+// An item of an earlier reply, whose id ends in that of its response: KIND_INDEX_RESPONSE.
+static int read_reference(translation *t, const api_object *item) {
+    const char *id = NULL, *response;
+    json_t *items = NULL, *found;
+    size_t i;
+    int rc = api_field_need_string(item, "id", &id);
+    if (rc)
+        return rc;
+    response = strchr(id, '_');
+    response = response ? strchr(response + 1, '_') : NULL;
+    if (response && t->store)
+        items = api_responses_store_items(t->store, response + 1, &t->budget);
+    rc = -1;
+    json_array_foreach(items, i, found) {
+        const char *its_id = json_string_value(json_object_get(found, "id"));
+        if (rc < 0 && its_id && strcmp(its_id, id) == 0) {
+            api_object known = *item;
+            known.json = found;
+            rc = read_kind(t, &known);
+        }
+    }
+    json_decref(items);
+    if (rc < 0)
+        rc = api_field_fail(item, 404, "id", "there is no item `%.100s` in memory", id);
+    return rc;
+}
+
+static int read_item(translation *t, size_t index, const json_t *value) {
+    api_object item;
+    int rc = api_item_object(&t->body, "input", index, value, &item);
+    if (rc)
+        return rc;
+    // Some clients leave the type of a reference out; nothing else is only an id.
+    const char *type = json_string_value(api_field_get(&item, "type"));
+    bool only_id = !type && json_object_size(value) == 1 && api_field_get(&item, "id");
+    if (only_id || (type && strcmp(type, "item_reference") == 0))
+        return read_reference(t, &item);
+    return read_kind(t, &item);
 }
 
 static int read_input(translation *t) {
@@ -355,13 +397,13 @@ static void copy_fields(translation *t) {
             json_object_set(t->chat, fields[i].chat, api_field_get(&t->body, fields[i].name));
 }
 
-static int read_previous(translation *t, api_responses_store *store) {
+static int read_previous(translation *t) {
     const char *id = NULL;
     size_t len;
     int rc = api_field_string(&t->body, "previous_response_id", &id, &len);
     if (rc || !id)
         return rc;
-    json_t *messages = store ? api_responses_store_get(store, id) : NULL;
+    json_t *messages = t->store ? api_responses_store_get(t->store, id) : NULL;
     if (!messages)
         return api_fail(t->body.error, 404, "previous_response_id",
                         "previous_response_id: there is no response `%.100s` in memory", id);
@@ -409,7 +451,7 @@ static void echo(const translation *t, bool store, base_str *out) {
                     store ? "true" : "false");
 }
 
-static int translate(translation *t, api_responses_store *memory, api_responses_turn *turn) {
+static int translate(translation *t, api_responses_turn *turn) {
     const char *instructions = NULL;
     size_t len;
     bool store = true;
@@ -418,12 +460,12 @@ static int translate(translation *t, api_responses_store *memory, api_responses_
     if ((rc = refuse_fields(t)) || (rc = api_field_bool(&t->body, "store", &store)) ||
         (rc = api_field_object(&t->body, "metadata", &ignored)) ||
         (rc = api_field_string(&t->body, "instructions", &instructions, &len)) ||
-        (rc = check_include(t)) || (rc = read_reasoning(t)) || (rc = read_previous(t, memory)) ||
+        (rc = check_include(t)) || (rc = read_reasoning(t)) || (rc = read_previous(t)) ||
         (rc = read_input(t)) || (rc = read_tools(t)) || (rc = read_tool_choice(t)) ||
         (rc = read_format(t)))
         return rc;
     copy_fields(t);
-    if (store && memory)
+    if (store && t->store)
         turn->messages = json_deep_copy(t->messages);
     if (instructions) {
         json_array_insert_new(t->messages, 0,
@@ -437,13 +479,17 @@ static int translate(translation *t, api_responses_store *memory, api_responses_
 
 int api_responses_translate(api_responses_store *store, const api_options *o, const json_t *body,
                             json_t **chat, api_responses_turn **turn, api_error *error) {
-    translation t = {.options = o, .body = {.json = body, .error = error}, .chat = json_object()};
+    translation t = {.options = o,
+                     .body = {.json = body, .error = error},
+                     .chat = json_object(),
+                     .store = store,
+                     .budget = MAX_REFERRED};
     t.messages = json_array();
     json_object_set_new(t.chat, "messages", t.messages);
     *turn = base_calloc(1, sizeof **turn);
     t.origins = (*turn)->origins = json_array();
     t.tools = &(*turn)->tools;
-    int rc = translate(&t, store, *turn);
+    int rc = translate(&t, *turn);
     *chat = t.chat;
     if (rc) {
         json_decref(t.chat);

@@ -240,6 +240,15 @@ static void add_error(const api_error *error, base_str *out) {
     base_str_adds(out, "}");
 }
 
+static void add_items(const writer *w, base_str *out) {
+    base_str_adds(out, "[");
+    for (int i = 0; i < w->n; i++) {
+        base_str_adds(out, i > 0 ? "," : "");
+        add_item(w, i, true, status_of(w, i), out);
+    }
+    base_str_adds(out, "]");
+}
+
 static void add_response(const writer *w, const char *status, base_str *out) {
     const api_answer *a = w->a;
     const api_call *call = a->call;
@@ -256,12 +265,12 @@ static void add_response(const writer *w, const char *status, base_str *out) {
     base_str_adds(out, ",\"incomplete_details\":");
     base_str_adds(out, strcmp(status, "incomplete") == 0 ? "{\"reason\":\"max_output_tokens\"}"
                                                          : "null");
-    base_str_adds(out, ",\"output\":[");
-    for (int i = 0; over && i < w->n; i++) {
-        base_str_adds(out, i > 0 ? "," : "");
-        add_item(w, i, true, status_of(w, i), out);
-    }
-    base_str_adds(out, "],\"usage\":");
+    base_str_adds(out, ",\"output\":");
+    if (over)
+        add_items(w, out);
+    else
+        base_str_adds(out, "[]");
+    base_str_adds(out, ",\"usage\":");
     if (over)
         add_usage(a, out);
     else
@@ -315,8 +324,11 @@ static const char *finish(writer *w) {
         close_item(w, status_of(w, w->n - 1));
     if (a->call->turn->messages && a->error.status == 0) {
         json_t *message = message_of(w);
+        base_str items = {0};
+        add_items(w, &items);
         api_responses_store_put(a->options->responses, a->call->id, a->call->turn->messages,
-                                message);
+                                message, &items);
+        base_str_free(&items);
         json_decref(message);
     }
     return status;

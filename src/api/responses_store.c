@@ -8,8 +8,8 @@
 
 typedef struct entry {
     char *id;
-    char *text; // [len] a JSON list of messages
-    size_t len;
+    char *messages, *items; // [n_messages], [n_items] bytes: JSON lists
+    size_t n_messages, n_items;
     struct entry *newer, *older;
 } entry;
 
@@ -30,10 +30,14 @@ api_responses_store *api_responses_store_create(size_t max_bytes) {
     return s;
 }
 
+static size_t cost(const entry *e) {
+    return e->n_messages + e->n_items + ENTRY_COST;
+}
+
 static void unlink_entry(api_responses_store *s, entry *e) {
     *(e->newer ? &e->newer->older : &s->newest) = e->older;
     *(e->older ? &e->older->newer : &s->oldest) = e->newer;
-    s->bytes -= e->len + ENTRY_COST;
+    s->bytes -= cost(e);
 }
 
 static void link_newest(api_responses_store *s, entry *e) {
@@ -41,12 +45,13 @@ static void link_newest(api_responses_store *s, entry *e) {
     e->older = s->newest;
     *(s->newest ? &s->newest->newer : &s->oldest) = e;
     s->newest = e;
-    s->bytes += e->len + ENTRY_COST;
+    s->bytes += cost(e);
 }
 
 static void entry_free(entry *e) {
     base_free(e->id);
-    free(e->text); // jansson's
+    free(e->messages); // jansson's
+    base_free(e->items);
     base_free(e);
 }
 
@@ -71,7 +76,7 @@ static entry *find(const api_responses_store *s, const char *id) {
 }
 
 void api_responses_store_put(api_responses_store *s, const char *id, const json_t *messages,
-                             const json_t *turn) {
+                             const json_t *turn, const base_str *items) {
     json_t *all = json_copy((json_t *)messages);
     char *text = NULL;
     if (all && json_array_append(all, (json_t *)turn) == 0)
@@ -79,13 +84,16 @@ void api_responses_store_put(api_responses_store *s, const char *id, const json_
     json_decref(all);
     if (!text)
         return;
-    size_t len = strlen(text);
-    if (len + ENTRY_COST > s->max_bytes) {
-        free(text);
+    entry *e = base_calloc(1, sizeof *e);
+    *e = (entry){.id = base_strndup(id, strlen(id)),
+                 .messages = text,
+                 .n_messages = strlen(text),
+                 .items = base_strndup(items->data, items->len),
+                 .n_items = items->len};
+    if (cost(e) > s->max_bytes) {
+        entry_free(e);
         return;
     }
-    entry *e = base_calloc(1, sizeof *e);
-    *e = (entry){.id = base_strndup(id, strlen(id)), .text = text, .len = len};
     pthread_mutex_lock(&s->lock);
     link_newest(s, e);
     entry *dead = NULL;
@@ -103,19 +111,37 @@ void api_responses_store_put(api_responses_store *s, const char *id, const json_
     }
 }
 
-json_t *api_responses_store_get(api_responses_store *s, const char *id) {
-    pthread_mutex_lock(&s->lock);
+// Takes the text of a list that the caller may have.
+static json_t *parse(char *text, size_t len) {
+    json_t *list = text ? json_loadb(text, len, JSON_ALLOW_NUL, NULL) : NULL;
+    base_free(text);
+    return list;
+}
+
+static entry *find_and_use(api_responses_store *s, const char *id) {
     entry *e = find(s, id);
-    char *text = NULL;
-    size_t len = 0;
     if (e) {
         unlink_entry(s, e);
         link_newest(s, e);
-        text = base_strndup(e->text, e->len);
-        len = e->len;
     }
+    return e;
+}
+
+json_t *api_responses_store_get(api_responses_store *s, const char *id) {
+    pthread_mutex_lock(&s->lock);
+    const entry *e = find_and_use(s, id);
+    size_t len = e ? e->n_messages : 0;
+    char *text = e ? base_strndup(e->messages, len) : NULL;
     pthread_mutex_unlock(&s->lock);
-    json_t *messages = text ? json_loadb(text, len, JSON_ALLOW_NUL, NULL) : NULL;
-    base_free(text);
-    return messages;
+    return parse(text, len);
+}
+
+json_t *api_responses_store_items(api_responses_store *s, const char *id, size_t *budget) {
+    pthread_mutex_lock(&s->lock);
+    const entry *e = find_and_use(s, id);
+    size_t len = e ? e->n_items : 0;
+    char *text = e && len <= *budget ? base_strndup(e->items, len) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    *budget -= text ? len : 0;
+    return parse(text, len);
 }

@@ -227,6 +227,27 @@ def test_outputs_with_nul_go_on(replay, server):
     assert other.post("/v1/responses", whole)[0] == 200
 
 
+def test_item_references(client):
+    """Clients that let the server remember name its items instead of repeating them."""
+    first = client.responses.create(model="tiny", input="How is the weather?", tools=[WEATHER])
+    calls = [item for item in first.output if item.type == "function_call"]
+    results = [
+        {"type": "function_call_output", "call_id": call.call_id, "output": "It is cold."}
+        for call in calls
+    ]
+    question = {"role": "user", "content": "How is the weather?"}
+    named = [{"type": "item_reference", "id": item.id} for item in first.output]
+    repeated = [item.model_dump(exclude_none=True) for item in first.output]
+    prompts = []
+    for items in (named, repeated):
+        second = client.responses.create(
+            model="tiny", input=[question] + items + results, tools=[WEATHER]
+        )
+        assert second.output_text == "Take a coat."
+        prompts.append(second.usage.input_tokens)
+    assert prompts[0] == prompts[1]
+
+
 def collect(stream):
     """The events of a stream; checks their numbers."""
     events = list(stream)
@@ -326,7 +347,9 @@ WRONG = [
     ({"input": [{"role": "user", "content": 5}]}, "input[0].content"),
     ({"input": [{"type": "message", "role": 5, "content": "x"}]}, "input[0].role"),
     ({"input": [{"type": "computer_call"}]}, "input[0].type"),
-    ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+    ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
+    ({"input": [{"type": "item_reference", "id": "rs_0_resp_none"}]}, "input[0].id"),
+    ({"input": [{"type": "item_reference"}]}, "input[0].id"),
     (
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
         "input[0].content[0]",

@@ -24,7 +24,10 @@ static void check_echo(const base_str *echo) {
 
 static void remember(api_responses_store *store, const api_call *c) {
     json_t *turn = json_pack("{s:s, s:s}", "role", "assistant", "content", "ok");
-    api_responses_store_put(store, c->id, c->turn->messages, turn);
+    base_str items = {0};
+    base_str_adds(&items, "[{\"id\":\"msg_0_x\",\"role\":\"assistant\",\"content\":\"ok\"}]");
+    api_responses_store_put(store, c->id, c->turn->messages, turn, &items);
+    base_str_free(&items);
     json_t *all = api_responses_store_get(store, c->id);
     require(json_array_size(all) == json_array_size(c->turn->messages) + 1);
     require(json_equal(json_array_get(all, json_array_size(all) - 1), turn));

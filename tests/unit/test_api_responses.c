@@ -150,7 +150,10 @@ static void errors_name_the_fields_of_the_request(void **state) {
 static void put(api_responses_store *store, const char *id, int n) {
     json_t *messages = json_pack("[{s:o}]", "content", json_sprintf("%*s", n, id));
     json_t *turn = json_pack("{s:s}", "role", "assistant");
-    api_responses_store_put(store, id, messages, turn);
+    base_str items = {0};
+    base_str_adds(&items, "[]");
+    api_responses_store_put(store, id, messages, turn, &items);
+    base_str_free(&items);
     assert_int_equal(json_array_size(messages), 1); // it is the caller's
     json_decref(messages);
     json_decref(turn);
@@ -222,7 +225,10 @@ static void conversations_are_gone_on_with(void **state) {
     assert_non_null(strstr(turn->echo.data, "\"store\":true"));
     assert_non_null(strstr(turn->echo.data, "\"metadata\":{\"k\":\"v\"}"));
     json_t *answer = quoted_json("{'role':'assistant','content':'b'}");
-    api_responses_store_put(store, "resp_1", turn->messages, answer);
+    base_str items = {0};
+    base_str_adds(&items, "[]");
+    api_responses_store_put(store, "resp_1", turn->messages, answer, &items);
+    base_str_free(&items);
     json_decref(answer);
     json_decref(chat);
     api_responses_turn_free(turn);
