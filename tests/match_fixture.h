@@ -214,7 +214,8 @@ static inline token_vocab *match_nasty_vocab(void) {
 typedef struct match_reader {
     const grammar_program *p;
     const char *text;
-    int len; // at most 511
+    int len;   // at most 511
+    int depth; // containers around the place
 } match_reader;
 
 typedef struct match_places {
@@ -247,10 +248,10 @@ static inline match_places match_read_dfa(const match_reader *r, const grammar_d
     return ends;
 }
 
-// Each way to have read `ends` followed by up to max_whitespace spaces.
+// Each way to have read `ends` followed by as many spaces as there may be.
 static inline match_places match_spaces(const match_reader *r, match_places ends) {
     match_places all = ends;
-    for (int i = 0; i < r->p->max_whitespace; i++) {
+    for (int i = 0; i < r->p->max_whitespace + r->p->whitespace_of_level * r->depth; i++) {
         match_places more = {{0}};
         for (int at = 0; at < r->len; at++) {
             if (match_has(&ends, at) && strchr(" \n\r\t", r->text[at]))
@@ -390,7 +391,10 @@ static inline match_places match_read_properties(const match_reader *r, const gr
     return ends;
 }
 
-static inline match_places match_read_object(const match_reader *r, const grammar_node *o, int at) {
+static inline match_places match_read_object(const match_reader *around, const grammar_node *o,
+                                             int at) {
+    match_reader inside = *around, *r = &inside;
+    inside.depth++;
     match_places starts = match_spaces(r, match_byte(r, match_place(at), '{')), ends = {{0}};
     if (o->u.object.n_required == 0 && o->u.object.min <= 0)
         ends = match_byte(r, starts, '}');
@@ -401,7 +405,10 @@ static inline match_places match_read_object(const match_reader *r, const gramma
     return ends;
 }
 
-static inline match_places match_read_array(const match_reader *r, const grammar_node *a, int at) {
+static inline match_places match_read_array(const match_reader *around, const grammar_node *a,
+                                            int at) {
+    match_reader inside = *around, *r = &inside;
+    inside.depth++;
     match_places starts = match_spaces(r, match_byte(r, match_place(at), '[')), ends = {{0}};
     if (a->u.array.min <= 0)
         ends = match_byte(r, starts, ']');
@@ -447,7 +454,7 @@ static inline match_places match_read(const match_reader *r, int32_t node, int a
 }
 
 static inline bool match_reads(const grammar_program *p, const char *text, int len) {
-    match_reader r = {p, text, len};
+    match_reader r = {.p = p, .text = text, .len = len};
     match_places ends = match_read(&r, p->root, 0);
     return match_has(&ends, len);
 }

@@ -136,6 +136,12 @@ static inline bool match_is_space(unsigned char byte) {
     return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
 }
 
+// Whether one more byte of white space may come between the tokens of a container.
+static inline bool match_has_space(const grammar_program *p, const match_frame *t) {
+    int64_t most = p->max_whitespace + (int64_t)p->whitespace_of_level * t->depth;
+    return t->space < (most < UINT16_MAX ? most : UINT16_MAX);
+}
+
 // How many more may come / must come, `most` and above being all the same.
 static inline int64_t match_room(int64_t max, int64_t count, int64_t most) {
     return max < 0 || max - count > most ? most : max - count;

@@ -122,7 +122,7 @@ int match_step_object(match_context *c, const match_frame *t, unsigned char byte
     if (room <= 0)
         return 0;
     if (match_is_space(byte)) {
-        if (t->space >= c->language->program->max_whitespace)
+        if (!match_has_space(c->language->program, t))
             return 0;
         *out = *t;
         out->space++;

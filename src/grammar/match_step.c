@@ -21,7 +21,7 @@ static int finish(const match_frame *t, match_frame *out, int room) {
 }
 
 static int spaced(const match_context *c, const match_frame *t, match_frame *out, int room) {
-    if (t->space >= c->language->program->max_whitespace || !keep(t, out, room))
+    if (!match_has_space(c->language->program, t) || !keep(t, out, room))
         return 0;
     out->space++;
     return 1;

@@ -7,8 +7,9 @@
 
 enum {
     GRAMMAR_NO_NODE = -1,
-    GRAMMAR_MAX_WHITESPACE = 40, // a line's end and an indentation of nine levels of four; more is
-                                 // a model that has lost its way
+    GRAMMAR_MAX_WHITESPACE = 40,     // between JSON tokens at the root, and
+    GRAMMAR_WHITESPACE_OF_LEVEL = 8, // so many more in each container: any indentation that is
+                                     // usual; more is a model that has lost its way
 };
 
 typedef enum {
@@ -66,8 +67,9 @@ typedef struct grammar_program {
     int32_t root;
     grammar_dfa **dfas; // [n_dfas] owned
     int n_dfas, cap_dfas;
-    int max_whitespace; // bytes between two JSON tokens; 0: none
-    bool json;          // false: one scalar, no white space around it
+    int max_whitespace;      // bytes between two JSON tokens,
+    int whitespace_of_level; // and so many more for each container around them
+    bool json;               // false: one scalar, no white space around it
 } grammar_program;
 
 void grammar_program_free(grammar_program *p); // NULL is fine

@@ -49,6 +49,7 @@ int grammar_program_schema(grammar_program **out, const json_t *document,
     s.program = base_calloc(1, sizeof *s.program);
     s.program->json = true;
     s.program->max_whitespace = options->no_whitespace ? 0 : GRAMMAR_MAX_WHITESPACE;
+    s.program->whitespace_of_level = options->no_whitespace ? 0 : GRAMMAR_WHITESPACE_OF_LEVEL;
     int code = make(&s);
     *out = code == 0 ? s.program : NULL;
     if (code != 0)

@@ -181,6 +181,7 @@ static int32_t make_one(maker *m, int32_t later) {
 static grammar_program *random_program(uint64_t seed) {
     static const int spaces[] = {0, 1, 3, 8};
     maker m = {.p = match_program(spaces[seed % 4]), .seed = seed * 77 + 5};
+    m.p->whitespace_of_level = (int)(seed / 4 % 3);
     m.done[m.n_done++] = match_scalar(m.p, scalars[match_random(&m.seed, N_SCALARS)]);
     m.done[m.n_done++] = match_string(m.p, 0, -1);
     // The last node is an object that everything may refer to where it need not.

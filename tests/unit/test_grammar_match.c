@@ -71,6 +71,34 @@ static void assert_texts(grammar_language *l, const char *const *good, const cha
     }
 }
 
+// Arrays in each other, each on a line of its own; the innermost may have `more` spaces.
+static bool takes_indented(grammar_language *l, int deep, int indent, int more) {
+    base_str text = {0};
+    for (int i = 0; i < deep; i++)
+        base_str_printf(&text, "[\r\n%*s", (i + 1) * indent + (i + 1 == deep ? more : 0), "");
+    for (int i = deep; i-- > 0;)
+        base_str_printf(&text, "%s\r\n%*s]", i + 1 == deep ? "1" : "", i * indent, "");
+    bool good = takes(l, text.data);
+    base_str_free(&text);
+    return good;
+}
+
+static void test_white_space_grows_with_the_depth(void **state) {
+    (void)state;
+    grammar_program *p = match_program(10);
+    p->whitespace_of_level = 8;
+    int32_t at[2] = {match_scalar(p, "1"), match_array(p, NULL, 0, 0, 0, -1)};
+    int32_t root = at[1];
+    p->nodes[root].u.array.items = match_union(p, at, 2);
+    p->root = root;
+    grammar_language *l = language(p);
+    for (int deep = 1; deep < 60; deep += 7) {
+        assert_true(takes_indented(l, deep, 8, 8));
+        assert_false(takes_indented(l, deep, 8, 9));
+    }
+    grammar_language_free(l);
+}
+
 static void test_strings(void **state) {
     (void)state;
     grammar_program *p = match_program(0);
@@ -675,6 +703,7 @@ static void test_masks_are_counted_and_bounded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_white_space_grows_with_the_depth),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_objects),
         cmocka_unit_test(test_names_that_run_out),

@@ -355,6 +355,7 @@ static void test_options(void **state) {
                      0);
     values("[{\"b\":null}]", true);
     assert_int_equal(program->max_whitespace, 0);
+    assert_int_equal(program->whitespace_of_level, 0);
 }
 
 // ---------------------------------------------------------------------------------------------
