@@ -32,7 +32,10 @@ typedef struct language_dfa {
     bool loose; // of names: keys that begin inside a token do not come near their end of texts
 } language_dfa;
 
-enum { LANGUAGE_FEW = 1 << 30 }; // texts; more than keys of an object can ever use up
+enum {
+    LANGUAGE_FEW = 1 << 30, // texts; more than keys of an object can ever use up
+    LANGUAGE_FREEDOM = 5,   // plain characters, any of which may come, that make more than few
+};
 
 // As a value's automaton, or as that of keys.
 typedef enum { LANGUAGE_TEXT, LANGUAGE_VALUE, LANGUAGE_NAMES } language_use;
@@ -187,8 +190,8 @@ typedef struct mask_entry {
     struct mask_entry *older, *newer; // by use
     const uint32_t *base;             // [n_words] or NULL
     size_t n, bytes;
-    bool dense; // `at` is a set of n words, else a list of n ids
-    bool clean; // of keys: no key so far is among the last few of its beginning
+    bool dense;     // `at` is a set of n words, else a list of n ids
+    int64_t fewest; // texts that are left after one of the ids, at least
     uint32_t at[];
 } mask_entry;
 
@@ -212,6 +215,9 @@ struct mask_walker {
     match_arena arena;
     int32_t *ids; // [cap_ids] those found since the last trim
     size_t n_ids, cap_ids;
+    int32_t *near; // [cap_near] of an automaton those after which few texts are left
+    size_t n_near, cap_near;
+    int64_t fewest;   // after one of these
     uint64_t n_nodes; // looked at so far
 };
 
@@ -219,11 +225,14 @@ mask_walker *mask_walker_create(const grammar_trie *t);
 void mask_walker_free(mask_walker *w); // NULL is fine
 size_t mask_walker_bytes(const mask_walker *w);
 void mask_walker_add_id(mask_walker *w, int32_t id);
+void mask_walker_add_near(mask_walker *w, int32_t id, int64_t texts);
 void mask_walker_trim(mask_walker *w); // forgets the ids
 // Adds the ids of a trie that a thread can take.
 void mask_walk_thread(grammar_language *l, const trie_part *part, const match_frame *t);
-// The same for an automaton alone. False: a state was met from which few texts are left.
-bool mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d, int32_t state);
+// The same for an automaton alone.
+void mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d, int32_t state);
+// Whether a key's thread can take all of a token, which does not end the key.
+bool mask_follows_key(grammar_language *l, const match_frame *t, int32_t token);
 
 // Adds the ids that may follow one thread; n_words at most those of the trie.
 void mask_add_thread(grammar_language *l, const match_frame *t, uint32_t *mask, size_t n_words);

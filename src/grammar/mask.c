@@ -24,10 +24,13 @@ static void add_string(const grammar_trie *t, int64_t room, uint32_t *mask, size
         set_id(mask, n_words, t->within_long.at[i].token);
 }
 
-static bool takes(const language_dfa *d, int32_t state, const char *bytes, size_t len) {
+static int32_t state_after(const grammar_trie *t, const language_dfa *d, int32_t state,
+                           int32_t token) {
+    size_t len;
+    const char *bytes = token_bytes(t->vocab, token, &len);
     for (size_t i = 0; i < len && state >= 0; i++)
         state = grammar_dfa_step(d->dfa, state, (unsigned char)bytes[i]);
-    return state >= 0;
+    return state;
 }
 
 static bool is_plain(const language_dfa *d, int32_t state) {
@@ -38,10 +41,11 @@ static bool is_plain(const language_dfa *d, int32_t state) {
 static void walk_long(grammar_language *l, const language_dfa *d, int32_t state) {
     const grammar_trie *t = l->trie;
     for (int i = 0; i < t->plain_long.n; i++) {
-        size_t len;
-        const char *bytes = token_bytes(t->vocab, t->plain_long.at[i].token, &len);
-        if (t->plain_long.at[i].n_points <= d->plain[state] || takes(d, state, bytes, len))
-            mask_walker_add_id(l->walker, t->plain_long.at[i].token);
+        int32_t token = t->plain_long.at[i].token, to = state_after(t, d, state, token);
+        if (to >= 0 && language_texts(d, to) < LANGUAGE_FEW)
+            mask_walker_add_near(l->walker, token, language_texts(d, to));
+        else if (to >= 0)
+            mask_walker_add_id(l->walker, token);
     }
 }
 
@@ -54,35 +58,55 @@ static mask_entry *remember(grammar_language *l, match_hash key, const uint32_t 
     return e;
 }
 
-// Tokens that an automaton takes whole, whatever is below it.
-static const mask_entry *inside_of(grammar_language *l, const language_dfa *d, int32_t state) {
-    const uint64_t record[3] = {(uint64_t)(uintptr_t)d, (uint64_t)state, UINT64_MAX};
+// Tokens that an automaton takes whole, whatever is below it: those after which many texts are
+// left, and the others.
+typedef enum { FAR, NEAR } distance;
+
+static match_hash inside_key(const language_dfa *d, int32_t state, distance which) {
+    const uint64_t record[3] = {(uint64_t)(uintptr_t)d, (uint64_t)state, UINT64_MAX - which};
     XXH128_hash_t h = XXH3_128bits(record, sizeof record);
-    match_hash key = {h.low64, h.high64};
-    mask_entry *e = mask_cache_find(l->cache, key);
-    if (e)
-        return e;
-    if (!is_plain(d, state)) {
-        bool clean = mask_walk_dfa(l->walker, &l->trie->all, d, state);
-        e = remember(l, key, NULL);
-        e->clean = clean;
-        return e;
+    return (match_hash){h.low64, h.high64};
+}
+
+// After plain tokens of at most TRIE_SHORT characters many texts are left, too.
+static bool is_plain_far(const language_dfa *d, int32_t state) {
+    return is_plain(d, state) && (!d->texts || d->plain[state] >= TRIE_SHORT + LANGUAGE_FREEDOM);
+}
+
+static const mask_entry *inside_of(grammar_language *l, const language_dfa *d, int32_t state,
+                                   distance which) {
+    const mask_entry *found = mask_cache_find(l->cache, inside_key(d, state, which));
+    if (found)
+        return found;
+    mask_walker *w = l->walker;
+    const uint32_t *base = NULL;
+    if (is_plain_far(d, state)) {
+        base = l->trie->plain;
+        walk_long(l, d, state);
+        mask_walk_dfa(w, &l->trie->rest, d, state);
+    } else {
+        mask_walk_dfa(w, &l->trie->all, d, state);
     }
-    walk_long(l, d, state);
-    mask_walk_dfa(l->walker, &l->trie->rest, d, state);
-    e = remember(l, key, l->trie->plain);
-    e->clean = d->texts == NULL;
-    return e;
+    if (which == FAR && (!d->texts || mask_cache_find(l->cache, inside_key(d, state, NEAR))))
+        return remember(l, inside_key(d, state, FAR), base);
+    mask_entry *near = mask_cache_add(l->cache, inside_key(d, state, NEAR), NULL, w->near,
+                                      w->n_near, l->trie->n_words);
+    near->fewest = w->fewest;
+    if (which == FAR)
+        return remember(l, inside_key(d, state, FAR), base);
+    mask_walker_trim(w);
+    return near;
 }
 
 // ---------------------------------------------------------------------------------------------
 // What is walked
 
 typedef enum {
-    WHOLE,   // every token
-    CLOSING, // what stays inside has been added
-    REST,    // plain tokens are known to be allowed
-    KEY,     // as CLOSING, and properties that are declared
+    WHOLE,    // every token
+    CLOSING,  // what stays inside has been added
+    REST,     // plain tokens are known to be allowed
+    KEY,      // as CLOSING, and properties that are declared
+    KEY_NEAR, // as KEY, and tokens after which too few keys may be left
 } mask_way;
 
 static mask_way way_of_scalar(grammar_language *l, const match_frame *t, uint32_t *mask,
@@ -91,7 +115,7 @@ static mask_way way_of_scalar(grammar_language *l, const match_frame *t, uint32_
     if (match_is_near(l, t))
         return WHOLE;
     if (d->flags[t->state] & LANGUAGE_INSIDE) {
-        mask_entry_add(inside_of(l, d, t->state), mask, n_words);
+        mask_entry_add(inside_of(l, d, t->state, FAR), mask, n_words);
         return CLOSING;
     }
     return is_plain(d, t->state) ? REST : WHOLE;
@@ -106,11 +130,19 @@ static mask_way way_of_string(grammar_language *l, const match_frame *t, uint32_
     return CLOSING;
 }
 
-// Where other keys may run out the walk has to count.
+// So many of the texts that begin as a key does are no other keys any more, at most.
+static int64_t used_texts(const grammar_language *l, const match_frame *t) {
+    const int32_t *among_names = l->objects[t->node].among_names;
+    const match_keys *others = t->below->frame.u.object.others;
+    int64_t taken = others ? others->n : 0;
+    if (others && t->u.key.path)
+        taken = match_keys_count(others, t->u.key.hash);
+    return among_names[t->u.key.high] - among_names[t->u.key.low] + taken;
+}
+
 static mask_way way_of_key(grammar_language *l, const match_frame *t, uint32_t *mask,
                            size_t n_words) {
     const language_object *known = &l->objects[t->node];
-    const match_keys *others = t->below->frame.u.object.others;
     if (t->state < 0)
         return WHOLE;
     if (known->names == l->any_key_known) {
@@ -121,11 +153,13 @@ static mask_way way_of_key(grammar_language *l, const match_frame *t, uint32_t *
     }
     if (!(known->names->flags[t->state] & LANGUAGE_INSIDE))
         return WHOLE;
-    const mask_entry *inside = inside_of(l, known->names, t->state);
-    bool counts = others || known->among_names[l->program->nodes[t->node].u.object.n] > 0;
-    if (counts && !inside->clean)
-        return WHOLE;
-    mask_entry_add(inside, mask, n_words);
+    mask_entry_add(inside_of(l, known->names, t->state, FAR), mask, n_words);
+    if (!known->names->texts)
+        return KEY;
+    const mask_entry *near = inside_of(l, known->names, t->state, NEAR);
+    if (near->fewest <= used_texts(l, t))
+        return KEY_NEAR;
+    mask_entry_add(near, mask, n_words);
     return KEY;
 }
 
@@ -136,6 +170,25 @@ static match_frame declared_only(const match_frame *t) {
     f.u.key.hash = (match_hash){0, 0};
     f.u.key.path = NULL;
     return f;
+}
+
+static void add_key_near(grammar_language *l, const match_frame *t, int64_t used, int32_t id) {
+    const language_dfa *names = l->objects[t->node].names;
+    int32_t to = state_after(l->trie, names, t->state, id);
+    if (language_texts(names, to) > used || mask_follows_key(l, t, id))
+        mask_walker_add_id(l->walker, id);
+}
+
+// Those after which too few keys may be left.
+static void walk_key_near(grammar_language *l, const match_frame *t) {
+    const mask_entry *near = inside_of(l, l->objects[t->node].names, t->state, NEAR);
+    int64_t used = used_texts(l, t);
+    for (size_t i = 0; i < near->n; i++) {
+        if (!near->dense)
+            add_key_near(l, t, used, (int32_t)near->at[i]);
+        for (uint32_t left = near->dense ? near->at[i] : 0; left; left &= left - 1)
+            add_key_near(l, t, used, (int32_t)i * 32 + __builtin_ctz(left));
+    }
 }
 
 static const mask_entry *walk(grammar_language *l, const match_frame *t, mask_way way,
@@ -150,6 +203,9 @@ static const mask_entry *walk(grammar_language *l, const match_frame *t, mask_wa
         walk_long(l, l->dfas[t->node], t->state);
         mask_walk_thread(l, &l->trie->rest, t);
         break;
+    case KEY_NEAR:
+        walk_key_near(l, t);
+        // fall through
     case KEY:
         if (t->u.key.low < t->u.key.high) {
             match_frame declared = declared_only(t);

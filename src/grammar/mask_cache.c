@@ -88,7 +88,7 @@ mask_entry *mask_cache_add(mask_cache *c, match_hash key, const uint32_t *base, 
                       .n = n,
                       .bytes = sizeof *e + n * sizeof *e->at,
                       .dense = n_ids >= n_words,
-                      .clean = true};
+                      .fewest = LANGUAGE_MANY};
     fill(e, ids, n_ids);
     mask_entry **slot = &c->buckets[key.b % N_BUCKETS];
     e->next = *slot;

@@ -18,6 +18,7 @@ enum { MANY_IDS = 1 << 14 }; // more are not kept room for
 mask_walker *mask_walker_create(const grammar_trie *t) {
     mask_walker *w = base_calloc(1, sizeof *w);
     w->trie = t;
+    w->fewest = LANGUAGE_MANY;
     return w;
 }
 
@@ -29,13 +30,14 @@ void mask_walker_free(mask_walker *w) {
     base_free(w->states);
     base_free(w->frames);
     base_free(w->ids);
+    base_free(w->near);
     base_free(w);
 }
 
 size_t mask_walker_bytes(const mask_walker *w) {
     size_t levels = w->levels ? w->trie->max_bytes + 1 : 0;
     return sizeof *w + levels * (sizeof(mask_level) + sizeof *w->states) +
-           w->cap_frames * sizeof *w->frames + w->cap_ids * sizeof *w->ids +
+           w->cap_frames * sizeof *w->frames + (w->cap_ids + w->cap_near) * sizeof *w->ids +
            match_arena_bytes(&w->arena);
 }
 
@@ -51,13 +53,29 @@ void mask_walker_add_id(mask_walker *w, int32_t id) {
     w->ids[w->n_ids++] = id;
 }
 
+void mask_walker_add_near(mask_walker *w, int32_t id, int64_t texts) {
+    if (w->n_near == w->cap_near) {
+        w->cap_near = 2 * w->cap_near + 64;
+        w->near = base_realloc(w->near, w->cap_near * sizeof *w->near);
+    }
+    w->near[w->n_near++] = id;
+    w->fewest = texts < w->fewest ? texts : w->fewest;
+}
+
 void mask_walker_trim(mask_walker *w) {
     if (w->cap_ids > MANY_IDS) {
         base_free(w->ids);
         w->ids = NULL;
         w->cap_ids = 0;
     }
+    if (w->cap_near > MANY_IDS) {
+        base_free(w->near);
+        w->near = NULL;
+        w->cap_near = 0;
+    }
     w->n_ids = 0;
+    w->n_near = 0;
+    w->fewest = LANGUAGE_MANY;
 }
 
 static void make_levels(mask_walker *w) {
@@ -71,14 +89,13 @@ static void make_levels(mask_walker *w) {
 
 // What is looked at again and again is in local variables, which the compiler keeps in registers:
 // whole vocabularies are walked here.
-bool mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d, int32_t state) {
+void mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d, int32_t state) {
     const int32_t *next = d->dfa->next;
     const uint8_t *classes = d->dfa->classes;
     const int64_t *texts = d->texts;
     const trie_node *nodes = part->nodes;
     size_t n_classes = (size_t)d->dfa->n_classes;
     uint32_t n = part->n, i = 0;
-    bool clean = true;
     make_levels(w);
     reserve_ids(w, w->n_ids + (size_t)w->trie->n_ids + 1);
     int32_t *states = w->states, *ids = w->ids + w->n_ids;
@@ -92,14 +109,16 @@ bool mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d,
             continue;
         }
         states[node.depth + 1] = to;
-        if (texts && texts[to] < LANGUAGE_FEW)
-            clean = false;
+        i++;
+        if (texts && texts[to] < LANGUAGE_FEW) {
+            if (node.token >= 0)
+                mask_walker_add_near(w, node.token, texts[to]);
+            continue;
+        }
         *ids = node.token;
         ids += node.token >= 0;
-        i++;
     }
     w->n_ids = (size_t)(ids - w->ids);
-    return clean;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -196,4 +215,16 @@ void mask_walk_thread(grammar_language *l, const trie_part *part, const match_fr
             mask_walker_add_id(w, node->token);
         i++;
     }
+}
+
+bool mask_follows_key(grammar_language *l, const match_frame *t, int32_t token) {
+    match_context c = {l, &l->walker->arena};
+    match_frame at[2] = {*t};
+    size_t len;
+    const char *bytes = token_bytes(l->trie->vocab, token, &len);
+    match_arena_reset(c.arena, (match_mark){0});
+    for (size_t i = 0; i < len; i++)
+        if (match_step_key(&c, &at[i % 2], (unsigned char)bytes[i], &at[(i + 1) % 2], 1) == 0)
+            return false;
+    return true;
 }

@@ -55,6 +55,8 @@ static const names name_kinds[] = {
     {"[ab]{1,2}", {"a", "b", "aa", "ab", "ba", "bb"}},
     {"[a-z_]{1,40}", {NULL}},
     {"[a-z]*_a", {NULL}},
+    {"([^\"\\\\\\x00-\\x1f]|\\\\n){0,24}", {NULL}},
+    {"[a-c]{0,14}", {NULL}},
 };
 
 static const char *const scalars[] = {
@@ -111,7 +113,7 @@ static int64_t pool_of(const grammar_node *o, const names *n) {
 // `later` may be used where it is not needed for an instance: so programs are recursive.
 static int32_t make_object(maker *m, int32_t later) {
     int32_t id = match_object(m->p, 0, -1);
-    const names *kind = &name_kinds[match_random(&m->seed, 7)];
+    const names *kind = &name_kinds[match_random(&m->seed, sizeof name_kinds / sizeof *name_kinds)];
     for (int i = 0; i < N_KEYS; i++) {
         uint32_t what = match_random(&m->seed, 6);
         if (what == 0)
