@@ -75,8 +75,9 @@ static char lower(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-// regexes_to_ignore, one after the other: ",", "\$", "(?s).*#### ", "\.$"; then ignore_case. What
-// it is compared with is a number or "[invalid]", so only ASCII's case matters.
+// regexes_to_ignore, one after the other: ",", "\$", "(?s).*#### ", "\.$"; then ignore_case. It is
+// compared with what a filter took: of letters only ASCII's matter then, and no line feed, before
+// which "$" would match, too, has to be found equal to anything.
 static void normalize(const char *text, base_str *out) {
     for (; *text != '\0'; text++) {
         if (*text != ',' && *text != '$')
@@ -89,12 +90,8 @@ static void normalize(const char *text, base_str *out) {
         rest = mark + MARK_BYTES;
     size_t len = strlen(rest);
     memmove(out->data, rest, len);
-    // "$" is the end, and the place before a line feed that ends the text.
-    size_t end = len > 0 && out->data[len - 1] == '\n' ? len - 1 : len;
-    if (end > 0 && out->data[end - 1] == '.') {
-        memmove(out->data + end - 1, out->data + end, len - end);
+    if (len > 0 && out->data[len - 1] == '.')
         len--;
-    }
     out->len = len;
     out->data[len] = '\0';
     for (size_t i = 0; i < len; i++)

@@ -305,6 +305,24 @@ def test_server_that_answers_nothing_is_given_up(run, small):
     assert any(s["error"].startswith("not asked") for s in samples)
 
 
+def test_failures_with_answers_between_them_are_no_reason_to_give_up(run, tmp_path):
+    write(tmp_path, documents(6, "Example"), documents(90, "Question"))
+
+    def answer(prompt, times):
+        if oracle.asked(prompt).split(":")[0].endswith("7"):
+            return 500, b""
+        time.sleep(0.1)
+        return " 1"
+
+    with oracle.Fake(answer) as fake:
+        _, err, samples = run("--url", fake.url, "--data", tmp_path, "--num-concurrent", 2,
+                              "--num-fewshot", 0, status=71)
+    failed = [s for s in samples if "error" in s]
+    assert [s["doc_id"] % 10 for s in failed] == [7] * 9
+    assert all(s["tries"] == 3 for s in failed)
+    assert "9 of 90 questions failed" in err
+
+
 def test_nobody_listens(run, small):
     with oracle.Fake(lambda prompt, times: "") as fake:
         url = fake.url

@@ -226,7 +226,7 @@ static void test_samples(void **unused) {
     measure_gsm8k_print_samples(e, &out);
     const char *const parts[] = {
         "{\"doc_id\": 0, \"question\": \"2+2?\", \"target\": \"#### 4\", \"prompt\": \"Question: ",
-        "\"completion\": \"#### 5, or 4\", \"flexible-extract\": \"4\", \"strict-match\": \"5,\", "
+        "\"completion\": \"#### 5, or 4\", \"flexible-extract\": \"4\", \"strict-match\": \"5,\"",
         "\"exact_match\": {\"flexible-extract\": 1.0, \"strict-match\": 0.0}, \"tries\": 0}\n",
         "\"error\": \"it?broke\", \"tries\": 0}\n",
     };
