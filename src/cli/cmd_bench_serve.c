@@ -262,8 +262,8 @@ static int append(const char *path, const base_str *text, base_err *err) {
     FILE *file = fopen(path, "ae");
     if (file == NULL)
         return base_fail(err, BASE_ERR_RESOURCE, "%s: %s", path, strerror(errno));
-    fseek(file, 0, SEEK_END);
-    if (ftell(file) > 0)
+    struct stat st;
+    if (fstat(fileno(file), &st) == 0 && st.st_size > 0)
         fputc('\n', file);
     fwrite(text->data, 1, text->len, file);
     bool failed = ferror(file) != 0;

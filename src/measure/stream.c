@@ -218,11 +218,12 @@ void measure_stream_push(measure_stream *s, const char *bytes, size_t len, int64
 // "HTTP 429: Too many requests", with the message of an error object if the body is one.
 static char *explain_status(const measure_stream *s, int status) {
     base_str why = {0}, message = {0};
-    measure_scan scan = {.at = s->head.data, .end = s->head.data + s->head.len};
+    const char *head = s->head.len > 0 ? s->head.data : "";
+    measure_scan scan = {.at = head, .end = head + s->head.len};
     const char *key;
     size_t len;
     base_str_printf(&why, "HTTP %d", status);
-    if (s->head.len > 0 && measure_scan_enter(&scan, '{')) {
+    if (measure_scan_enter(&scan, '{')) {
         for (bool first = true; measure_scan_member(&scan, &first, &key, &len);) {
             if (is(key, len, "error"))
                 read_error(&scan, &message);
