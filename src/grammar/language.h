@@ -203,6 +203,8 @@ mask_entry *mask_cache_find(mask_cache *c, match_hash key);
 // until the next one is added.
 mask_entry *mask_cache_add(mask_cache *c, match_hash key, const uint32_t *base, const int32_t *ids,
                            size_t n_ids, size_t n_words);
+// Words that mean something else: `at` of the entry.
+mask_entry *mask_cache_add_words(mask_cache *c, match_hash key, const uint32_t *words, size_t n);
 void mask_entry_add(const mask_entry *e, uint32_t *mask, size_t n_words);
 
 // Ids found by walking tries.
@@ -234,6 +236,9 @@ void mask_walk_dfa(mask_walker *w, const trie_part *part, const language_dfa *d,
 // Whether a key's thread can take all of a token, which does not end the key.
 bool mask_follows_key(grammar_language *l, const match_frame *t, int32_t token);
 
+// Adds the ids that stay inside a string of an automaton that has room for so many code points.
+void mask_add_counted(grammar_language *l, const language_dfa *d, int32_t state, int64_t room,
+                      uint32_t *mask, size_t n_words);
 // Adds the ids that may follow one thread; n_words at most those of the trie.
 void mask_add_thread(grammar_language *l, const match_frame *t, uint32_t *mask, size_t n_words);
 

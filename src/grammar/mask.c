@@ -112,9 +112,14 @@ typedef enum {
 static mask_way way_of_scalar(grammar_language *l, const match_frame *t, uint32_t *mask,
                               size_t n_words) {
     const language_dfa *d = l->dfas[t->node];
-    if (match_is_near(l, t))
+    bool inside = d->flags[t->state] & LANGUAGE_INSIDE;
+    if (match_is_near(l, t) && !inside)
         return WHOLE;
-    if (d->flags[t->state] & LANGUAGE_INSIDE) {
+    if (match_is_near(l, t)) {
+        mask_add_counted(l, d, t->state, l->program->nodes[t->node].most - t->count, mask, n_words);
+        return CLOSING;
+    }
+    if (inside) {
         mask_entry_add(inside_of(l, d, t->state, FAR), mask, n_words);
         return CLOSING;
     }

@@ -75,27 +75,36 @@ static void fill(mask_entry *e, const int32_t *ids, size_t n_ids) {
         e->at[ids[i] / 32] |= (uint32_t)1 << (ids[i] % 32);
 }
 
-mask_entry *mask_cache_add(mask_cache *c, match_hash key, const uint32_t *base, const int32_t *ids,
-                           size_t n_ids, size_t n_words) {
+// An entry of n words, which are not filled.
+static mask_entry *make_entry(mask_cache *c, match_hash key, size_t n) {
     if (!c->buckets)
         c->buckets = base_calloc(N_BUCKETS, sizeof(mask_entry *));
     while (c->n > 0 && (c->n >= MAX_ENTRIES || c->bytes >= MAX_BYTES))
         forget_oldest(c);
-    size_t n = n_ids < n_words ? n_ids : n_words;
     mask_entry *e = base_alloc(sizeof *e + n * sizeof *e->at);
-    *e = (mask_entry){.key = key,
-                      .base = base,
-                      .n = n,
-                      .bytes = sizeof *e + n * sizeof *e->at,
-                      .dense = n_ids >= n_words,
-                      .fewest = LANGUAGE_MANY};
-    fill(e, ids, n_ids);
+    *e = (mask_entry){
+        .key = key, .n = n, .bytes = sizeof *e + n * sizeof *e->at, .fewest = LANGUAGE_MANY};
     mask_entry **slot = &c->buckets[key.b % N_BUCKETS];
     e->next = *slot;
     *slot = e;
     link_newest(c, e);
     c->n++;
     c->bytes += e->bytes;
+    return e;
+}
+
+mask_entry *mask_cache_add(mask_cache *c, match_hash key, const uint32_t *base, const int32_t *ids,
+                           size_t n_ids, size_t n_words) {
+    mask_entry *e = make_entry(c, key, n_ids < n_words ? n_ids : n_words);
+    e->base = base;
+    e->dense = n_ids >= n_words;
+    fill(e, ids, n_ids);
+    return e;
+}
+
+mask_entry *mask_cache_add_words(mask_cache *c, match_hash key, const uint32_t *words, size_t n) {
+    mask_entry *e = make_entry(c, key, n);
+    memcpy(e->at, words, n * sizeof *words);
     return e;
 }
 
