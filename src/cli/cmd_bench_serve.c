@@ -227,6 +227,14 @@ static int check_ready(cli_bench *b, base_err *err) {
     return 0;
 }
 
+// Random prompts are to have their lengths where they are counted: in the server.
+static int fit_samples(cli_bench *b, base_err *err) {
+    bool random = strcmp(cli_string(b->o, "dataset-name"), "random") == 0;
+    if (!random || b->compat_2025 || b->load.api == MEASURE_CHAT)
+        return 0;
+    return measure_samples_fit(&b->samples, b->client, b->served, &cli_interrupted, err);
+}
+
 static void warm_up(cli_bench *b) {
     int n = (int)cli_int(b->o, "num-warmups");
     if (n == 0)
@@ -375,6 +383,8 @@ static int run_all(cli_bench *b, base_err *err) {
     b->load.interrupted = &cli_interrupted;
     rc = check_ready(b, err);
     if (rc == 0)
+        rc = fit_samples(b, err);
+    if (rc == 0 && !cli_interrupted)
         warm_up(b);
     if (rc == 0 && !cli_interrupted)
         rc = run_load(b, err);

@@ -6,6 +6,7 @@
 #define MEASURE_MEASURE_H
 
 #include "measure/client.h"
+#include "measure/fit.h"
 #include "measure/gsm8k.h"
 #include "measure/load.h"
 #include "measure/metrics.h"

@@ -310,6 +310,7 @@ class Scripted(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests = []
         self.replies = []  # (status, pieces, whether the reply is complete), used in turn
+        self.tokenizer = {}  # "/tokenize": what the reply to a body is; not among the requests
         self.lock = threading.Lock()
 
     @property
@@ -325,6 +326,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path in ("/tokenize", "/detokenize"):
+            return self.answer_tokenizer(json.loads(body))
         with self.server.lock:
             n = len(self.server.requests)
             self.server.requests.append((self.path, self.headers, json.loads(body)))
@@ -341,6 +344,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         else:
             self.close_connection = True
+
+    def answer_tokenizer(self, body):
+        known = self.server.tokenizer.get(self.path)
+        data = json.dumps(known(body) if known else {}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
 
     def log_message(self, *arguments):
         pass
@@ -435,6 +446,34 @@ def test_random_ignores_eos(bench, scripted, tiny):
           "--ready-check-timeout-sec", "0", dataset=dataset)
     assert "ignore_eos" not in scripted.requests[1][2]
     assert scripted.requests[1][2]["temperature"] == 0.0
+
+
+def test_server_counts_otherwise(bench, scripted, tiny):
+    """Random prompts are cut to their lengths as the server counts them, if it counts otherwise."""
+    scripted.replies = [(200, [chunk("a"), USAGE, DONE], True)]
+    dataset = ["--dataset-name", "random", "--tokenizer", tiny, "--random-input", "6"]
+    asked = []
+
+    def tokenize(body):
+        asked.append(body["prompt"])
+        return {"tokens": list(range(extra + 6))}
+
+    scripted.tokenizer = {"/tokenize": tokenize,
+                          "/detokenize": lambda body: {"prompt": f"cut to {body['tokens']}"}}
+    extra = 0
+    bench(scripted.url, "--model", "m", "--num-prompts", "3", dataset=dataset)
+    assert len(asked) == 1 and asked[0] in [body["prompt"] for _, _, body in scripted.requests]
+    extra = 20
+    del scripted.requests[:], asked[:]
+    _, _, errors = bench(scripted.url, "--model", "m", "--num-prompts", "3", dataset=dataset)
+    assert len(scripted.requests) == 3  # prompts may be a little longer than they were to be
+    assert all(body["prompt"].startswith("cut to [0, 1, 2, 3, 4, 5")
+               for _, _, body in scripted.requests)
+    assert len(asked) == 4 and "The server finds 26 tokens in a prompt of 6" in errors
+    del asked[:]
+    bench(scripted.url, "--model", "m", "--num-prompts", "3", "--compat", "2025-11",
+          "--ready-check-timeout-sec", "0", dataset=dataset)
+    assert not asked
 
 
 def test_warm_up_and_ready_check(bench, scripted):
