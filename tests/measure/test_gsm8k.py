@@ -419,6 +419,23 @@ def test_in_process_is_as_through_the_api(run, abruzzi, tiny, small, tmp_path):
     assert len({s["completion"] for s in here}) > 1
 
 
+def test_interrupt_in_process(abruzzi, tiny, small, tmp_path):
+    child = subprocess.Popen(
+        [abruzzi, "eval", "gsm8k", tiny, "--data", small, "--output", tmp_path / "out",
+         "--max-gen-toks", "100000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "questions of GSM8K" not in (line := child.stderr.readline()):
+        assert line, "it ended by itself"
+    time.sleep(0.2)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 130 and out == "", err
+    samples = oracle.read(tmp_path / "out")
+    answered = [s for s in samples if "completion" in s]
+    assert len(samples) == 30 and len(answered) < 30
+    assert f"interrupted: {len(answered)} of 30 questions were answered" in err
+
+
 def test_prompts_longer_than_the_model_takes(run, tiny, small):
     out, err, samples = run(tiny, "--data", small, "--limit", 3, "--max-model-len", 64, status=71)
     assert out == "" and all("64" in s["error"] for s in samples)
