@@ -13,6 +13,7 @@ enum {
     LANGUAGE_ACCEPTS = 1,
     LANGUAGE_LAST = 2,   // accepts, and nothing can follow
     LANGUAGE_INSIDE = 4, // inside a JSON string (or a key), between two characters, always
+    LANGUAGE_SHORT = 8,  // no more plain characters can come than are allowed whatever they are
 };
 
 enum { LANGUAGE_FREE = UINT16_MAX };
@@ -51,6 +52,8 @@ void language_find_points(language_dfa *d, const grammar_trie *t);
 grammar_dfa *language_any_key(const grammar_trie *t);
 // For each state of `d` how many plain characters are safe [n_states]; NULL: too much work.
 uint16_t *language_plain_lengths(const grammar_dfa *d, int64_t *budget);
+// Finds the states that are LANGUAGE_SHORT among those that allow fewer than TRIE_SHORT.
+void language_find_short(language_dfa *d, int64_t *budget);
 
 static inline int64_t language_texts(const language_dfa *d, int32_t state) {
     return d->texts ? d->texts[state] : LANGUAGE_MANY;
@@ -189,6 +192,7 @@ typedef struct mask_entry {
     struct mask_entry *next;          // with a hash alike
     struct mask_entry *older, *newer; // by use
     const uint32_t *base;             // [n_words] or NULL
+    const uint32_t *within;           // [n_words] what counts of `base`; NULL: all
     size_t n, bytes;
     bool dense;     // `at` is a set of n words, else a list of n ids
     int64_t fewest; // texts that are left after one of the ids, at least

@@ -196,6 +196,7 @@ language_dfa *language_dfa_create(const grammar_dfa *dfa, language_use use, cons
     if (use == LANGUAGE_NAMES)
         mark_inside(d, &t->lenient_text, MATCH_TEXT_IN, budget);
     d->plain = language_plain_lengths(dfa, budget);
+    language_find_short(d, budget);
     return d;
 }
 

@@ -200,3 +200,76 @@ uint16_t *language_plain_lengths(const grammar_dfa *d, int64_t *budget) {
     base_free(m);
     return out;
 }
+
+// ---------------------------------------------------------------------------------------------
+// The most plain characters that a state can take: depth first, at most TRIE_SHORT.
+
+typedef struct longest {
+    const grammar_dfa *dfa;
+    uint8_t cost[256]; // of classes: whether a character may begin
+    bool plain[256];   // of classes: whether a byte of a plain character is in it
+    uint8_t *most;     // [n_states]
+    enum { UNSEEN, OPEN, DONE } * colour;
+    struct visit {
+        int32_t state, class;
+    } * open;
+} longest;
+
+static void find_classes(longest *f) {
+    for (int byte = 0x20; byte < 256; byte++) {
+        uint8_t class = f->dfa->classes[byte];
+        if (byte == '"' || byte == '\\')
+            continue;
+        f->plain[class] = true;
+        if (byte < 0x80 || byte >= 0xc0)
+            f->cost[class] = 1;
+    }
+}
+
+// What comes back to a state that is open has no end.
+static void find_longest(longest *f, int32_t start) {
+    int n_open = 0;
+    f->open[n_open++] = (struct visit){start, 0};
+    f->colour[start] = OPEN;
+    while (n_open > 0) {
+        struct visit *v = &f->open[n_open - 1];
+        int32_t class = v->class;
+        if (class == f->dfa->n_classes) {
+            f->colour[v->state] = DONE;
+            n_open--;
+            continue;
+        }
+        int32_t next = f->dfa->next[(size_t)v->state * (size_t)f->dfa->n_classes + (size_t) class];
+        if (next >= 0 && f->plain[class] && f->colour[next] == UNSEEN) {
+            f->colour[next] = OPEN;
+            f->open[n_open++] = (struct visit){next, 0};
+            continue; // `class` is looked at again when `next` is done
+        }
+        v->class ++;
+        if (next < 0 || !f->plain[class])
+            continue;
+        int most = f->colour[next] == OPEN ? TRIE_SHORT : f->most[next] + f->cost[class];
+        if (most > f->most[v->state])
+            f->most[v->state] = (uint8_t)base_min_int(most, TRIE_SHORT);
+    }
+}
+
+void language_find_short(language_dfa *d, int64_t *budget) {
+    size_t n = (size_t)d->dfa->n_states;
+    if (!d->plain || (*budget -= (int64_t)n * d->dfa->n_classes) < 0)
+        return;
+    longest f = {.dfa = d->dfa,
+                 .most = base_calloc(n, sizeof *f.most),
+                 .colour = base_calloc(n, sizeof *f.colour),
+                 .open = base_alloc(n * sizeof *f.open)};
+    find_classes(&f);
+    for (int32_t state = 0; state < d->dfa->n_states; state++) {
+        if (f.colour[state] == UNSEEN)
+            find_longest(&f, state);
+        if (d->plain[state] < TRIE_SHORT && f.most[state] <= d->plain[state])
+            d->flags[state] |= LANGUAGE_SHORT;
+    }
+    base_free(f.most);
+    base_free(f.colour);
+    base_free(f.open);
+}

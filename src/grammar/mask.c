@@ -73,6 +73,19 @@ static bool is_plain_far(const language_dfa *d, int32_t state) {
     return is_plain(d, state) && (!d->texts || d->plain[state] >= TRIE_SHORT + LANGUAGE_FREEDOM);
 }
 
+// Plain tokens are known by their lengths.
+static bool is_short(const language_dfa *d, int32_t state) {
+    return !d->texts && d->flags[state] & LANGUAGE_SHORT;
+}
+
+static const mask_entry *short_inside(grammar_language *l, const language_dfa *d, int32_t state) {
+    int n = d->plain[state];
+    mask_walk_dfa(l->walker, &l->trie->rest, d, state);
+    mask_entry *e = remember(l, inside_key(d, state, FAR), n > 0 ? l->trie->plain : NULL);
+    e->within = n > 0 ? l->trie->within[n - 1] : NULL;
+    return e;
+}
+
 static const mask_entry *inside_of(grammar_language *l, const language_dfa *d, int32_t state,
                                    distance which) {
     const mask_entry *found = mask_cache_find(l->cache, inside_key(d, state, which));
@@ -80,6 +93,8 @@ static const mask_entry *inside_of(grammar_language *l, const language_dfa *d, i
         return found;
     mask_walker *w = l->walker;
     const uint32_t *base = NULL;
+    if (is_short(d, state))
+        return short_inside(l, d, state);
     if (is_plain_far(d, state)) {
         base = l->trie->plain;
         walk_long(l, d, state);

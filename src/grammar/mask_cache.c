@@ -113,8 +113,15 @@ static void add_set(uint32_t *mask, size_t n_words, const uint32_t *set) {
         mask[i] |= set[i];
 }
 
+static void add_common(uint32_t *mask, size_t n_words, const uint32_t *a, const uint32_t *b) {
+    for (size_t i = 0; i < n_words; i++)
+        mask[i] |= a[i] & b[i];
+}
+
 void mask_entry_add(const mask_entry *e, uint32_t *mask, size_t n_words) {
-    if (e->base)
+    if (e->base && e->within)
+        add_common(mask, n_words, e->base, e->within);
+    else if (e->base)
         add_set(mask, n_words, e->base);
     if (e->dense)
         add_set(mask, n_words < e->n ? n_words : e->n, e->at);
