@@ -200,7 +200,7 @@ static int check_metadata(const cli_options *o, base_err *err) {
 
 int cli_bench_read(cli_bench *b, const cli_options *o, base_err *err) {
     *b = (cli_bench){.o = o, .compat_2025 = cli_has(o, "compat")};
-    b->metrics.compat_2025 = b->compat_2025;
+    b->metrics.compat_2025 = b->load.compat_2025 = b->compat_2025;
     b->load.logprobs = cli_has(o, "logprobs") ? (int)cli_int(o, "logprobs") : -1;
     b->load.max_concurrency = (int)cli_int(o, "max-concurrency");
     b->load.keep_texts = cli_bool(o, "save-detailed");

@@ -166,7 +166,7 @@ static void start(load *l, int i) {
     measure_body_make(&l->body, &l->samples->at[i], l->o);
     base_str_clear(&l->id);
     base_str_printf(&l->id, "%s%d", l->o->id_prefix, i);
-    r->stream.reply = &l->replies[i];
+    r->stream = (measure_stream){.reply = &l->replies[i], .compat_2025 = l->o->compat_2025};
     l->running++;
     const measure_request request = {
         .path = l->o->endpoint,

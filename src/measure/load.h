@@ -33,6 +33,7 @@ typedef struct measure_load_options {
     const char *id_prefix;
     int logprobs;        // -1: none
     const json_t *extra; // an object put over each body; NULL: none
+    bool compat_2025;    // of measure_stream
     bool keep_texts;     // else texts are dropped where the server counted their tokens
     measure_arrivals arrivals;
     int max_concurrency;                      // 0: as many as there are

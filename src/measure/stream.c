@@ -34,22 +34,53 @@ static bool is(const char *key, size_t len, const char *name) {
     return len == strlen(name) && memcmp(key, name, len) == 0;
 }
 
-// Thoughts come in two fields with the same text; one of them is taken.
-static void read_delta(measure_scan *s, base_str *text) {
+// What a chunk says of its first choice.
+typedef struct chunk {
+    int n_choices;
+    bool has_delta, has_role;
+    bool has_output;  // text, thoughts or calls
+    bool has_nothing; // "content": ""; so comes a token that is no text
+} chunk;
+
+// Whether a list or an object has anything in it.
+static bool read_any(measure_scan *s) {
     const char *key;
-    size_t len, before = text->len;
-    for (bool first = true; measure_scan_member(s, &first, &key, &len);) {
-        bool taken = text->len > before;
-        if (!taken && (is(key, len, "content") || is(key, len, "reasoning") ||
-                       is(key, len, "reasoning_content"))) {
-            if (measure_scan_string(s, text))
-                continue;
-        }
+    size_t len;
+    bool any = false, first = true;
+    if (measure_scan_enter(s, '[')) {
+        for (; measure_scan_element(s, &first); any = true)
+            measure_scan_skip(s);
+    } else if (measure_scan_enter(s, '{')) {
+        for (; measure_scan_member(s, &first, &key, &len); any = true)
+            measure_scan_skip(s);
+    } else {
         measure_scan_skip(s);
     }
+    return any;
 }
 
-static void read_choice(measure_scan *s, base_str *text) {
+// Thoughts come in two fields with the same text; one of them is taken.
+static void read_delta(measure_scan *s, base_str *text, chunk *c) {
+    const char *key;
+    size_t len, before = text->len;
+    c->has_delta = true;
+    for (bool first = true; measure_scan_member(s, &first, &key, &len);) {
+        bool taken = text->len > before, content = is(key, len, "content");
+        if (is(key, len, "tool_calls") || is(key, len, "function_call")) {
+            c->has_output |= read_any(s);
+            continue;
+        }
+        c->has_role |= is(key, len, "role");
+        bool is_text = content || is(key, len, "reasoning") || is(key, len, "reasoning_content");
+        if (!taken && is_text && measure_scan_string(s, text))
+            c->has_nothing |= content && text->len == before;
+        else
+            measure_scan_skip(s);
+    }
+    c->has_output |= text->len > before;
+}
+
+static void read_choice(measure_scan *s, base_str *text, chunk *c) {
     const char *key;
     size_t len;
     if (!measure_scan_enter(s, '{')) {
@@ -58,26 +89,32 @@ static void read_choice(measure_scan *s, base_str *text) {
     }
     for (bool first = true; measure_scan_member(s, &first, &key, &len);) {
         if (is(key, len, "delta") && measure_scan_enter(s, '{'))
-            read_delta(s, text);
+            read_delta(s, text, c);
         else if (!is(key, len, "text") || !measure_scan_string(s, text))
             measure_scan_skip(s);
     }
 }
 
-// Returns the number of choices; only the first one's text counts.
-static int read_choices(measure_scan *s, base_str *text) {
-    int n = 0;
+// Only the first choice's text counts.
+static void read_choices(measure_scan *s, base_str *text, chunk *c) {
     if (!measure_scan_enter(s, '[')) {
         measure_scan_skip(s);
-        return 0;
+        return;
     }
-    for (bool first = true; measure_scan_element(s, &first); n++) {
-        if (n == 0)
-            read_choice(s, text);
+    for (bool first = true; measure_scan_element(s, &first); c->n_choices++) {
+        if (c->n_choices == 0)
+            read_choice(s, text, c);
         else
             measure_scan_skip(s);
     }
-    return n;
+}
+
+// In chats neither the chunk with nothing but the role nor that with nothing but the end is a
+// token.
+static bool is_token(const chunk *c, bool compat_2025) {
+    if (c->n_choices == 0)
+        return false;
+    return compat_2025 || !c->has_delta || c->has_output || (c->has_nothing && !c->has_role);
 }
 
 static void read_usage(measure_scan *s, measure_reply *r) {
@@ -123,20 +160,20 @@ static void break_off(measure_stream *s, const char *what, const char *detail) {
     s->broken = why.data;
 }
 
-// A chunk counts if it has choices, whatever is in them; one without them may tell the usage.
+// A chunk without choices may tell the usage.
 static void take_chunk(measure_stream *s, const char *data, size_t len, int64_t at_ns) {
     measure_reply *r = s->reply;
     measure_scan scan = {.at = data, .end = data + len};
     base_str message = {0};
     bool error = false;
-    int n_choices = 0;
+    chunk c = {0};
     const char *key;
     size_t key_len;
     if (!measure_scan_enter(&scan, '{'))
         scan.bad = true;
     for (bool first = true; measure_scan_member(&scan, &first, &key, &key_len);) {
         if (is(key, key_len, "choices")) {
-            n_choices = read_choices(&scan, &r->text);
+            read_choices(&scan, &r->text, &c);
         } else if (is(key, key_len, "usage")) {
             read_usage(&scan, r);
         } else if (is(key, key_len, "error") && !is_null(&scan)) {
@@ -150,7 +187,7 @@ static void take_chunk(measure_stream *s, const char *data, size_t len, int64_t 
         break_off(s, "malformed chunk", "");
     else if (error)
         break_off(s, "the stream reported an error: ", message.data != NULL ? message.data : "");
-    else if (n_choices > 0)
+    else if (is_token(&c, s->compat_2025))
         take_token(r, at_ns);
     base_str_free(&message);
 }

@@ -10,10 +10,10 @@
 typedef struct measure_reply {
     int64_t due_ns;   // when it should have been sent
     int64_t start_ns; // when it was
-    int64_t first_ns; // first chunk with choices
+    int64_t first_ns; // first chunk with a token
     int64_t last_ns;  // last one
     int64_t end_ns;
-    double *gaps; // [n_gaps] seconds between chunks with choices
+    double *gaps; // [n_gaps] seconds between chunks with tokens
     size_t n_gaps, cap_gaps;
     int64_t prompt_tokens, output_tokens; // as the server counts; -1: it did not say
     base_str text;
@@ -26,12 +26,13 @@ void measure_reply_free(measure_reply *r);
 
 typedef struct measure_stream {
     measure_reply *reply;
-    base_str line; // what has come of a line
-    base_str data; // of the event that is not complete
-    base_str head; // the beginning of the body, for messages of errors
-    bool done;     // "[DONE]" has come
-    char *broken;  // why the rest is not read
-} measure_stream;  // zero-initialised but for `reply` is a fresh one
+    bool compat_2025; // every chunk with choices counts as a token; else in chats those with output
+    base_str line;    // what has come of a line
+    base_str data;    // of the event that is not complete
+    base_str head;    // the beginning of the body, for messages of errors
+    bool done;        // "[DONE]" has come
+    char *broken;     // why the rest is not read
+} measure_stream;     // zero-initialised but for the first two is a fresh one
 
 // A piece of the body, read at `at_ns`.
 void measure_stream_push(measure_stream *s, const char *bytes, size_t len, int64_t at_ns);

@@ -66,18 +66,40 @@ static void test_times(void **state) {
     measure_reply_free(&r);
 }
 
+static const char CHAT[] =
+    "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\r\n\r\n"
+    "data: {\"choices\":[{\"delta\":{\"reasoning\":\"th\",\"reasoning_content\":\"th\"}}]}\r\n"
+    "\r\n"
+    "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\",\"reasoning\":null}},{\"delta\":{}}]}"
+    "\r\n\r\n"
+    "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n"
+    "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n"
+    "data: "
+    "{\"choices\":[{\"delta\":{\"content\":null,\"tool_calls\":[]},\"finish_reason\":\"stop\"}]}"
+    "\n\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+    "data: [DONE]\r\n\r\n";
+
+// Neither the chunk with nothing but the role nor those with nothing but the end are tokens; a
+// token without a text is one.
 static void test_chat(void **state) {
     (void)state;
-    static const char bytes[] =
-        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\r\n\r\n"
-        "data: {\"choices\":[{\"delta\":{\"reasoning\":\"th\",\"reasoning_content\":\"th\"}}]}\r\n"
-        "\r\n"
-        "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\",\"reasoning\":null}},{\"delta\":{}}]}"
-        "\r\n\r\ndata: [DONE]\r\n\r\n";
-    measure_reply r = read_pieces(bytes, 7, 200, "");
+    measure_reply r = read_pieces(CHAT, 7, 200, "");
     assert_true(r.success);
-    assert_int_equal(r.n_gaps, 2); // the chunk with nothing but the role is a token
+    assert_int_equal(r.n_gaps, 3);
     assert_int_equal(r.output_tokens, -1);
+    assert_string_equal(r.text.data, "thHi");
+    measure_reply_free(&r);
+}
+
+// In 2025 every chunk with choices was one.
+static void test_chat_2025(void **state) {
+    (void)state;
+    measure_reply r = {.start_ns = 1000};
+    measure_stream s = {.reply = &r, .compat_2025 = true};
+    measure_stream_push(&s, CHAT, strlen(CHAT), 5);
+    measure_stream_end(&s, &(measure_end){.status = 200, .error = "", .at_ns = 9});
+    assert_true(r.success);
+    assert_int_equal(r.n_gaps, 6);
     assert_string_equal(r.text.data, "thHi");
     measure_reply_free(&r);
 }
@@ -96,6 +118,8 @@ static void test_failures(void **state) {
         {USAGE "data: [DONE]\n\n", "", "Never received a valid chunk to calculate TTFT.", 200},
         {CHUNK("a") "data: {\"choices\":[{]}\n\n" CHUNK("b") "data: [DONE]\n\n", "",
          "malformed chunk", 200},
+        {"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\ndata: [DONE]\n\n", "",
+         "Never received a valid chunk to calculate TTFT.", 200},
         {"data: nonsense\n\ndata: [DONE]\n\n", "", "malformed chunk", 200},
         {"data: {\"choices\":[1]} x\n\n", "", "malformed chunk", 200},
         {CHUNK("a") "data: {\"error\":{\"message\":\"no \\u001b more\",\"code\":500}}\n\n", "",
@@ -165,9 +189,10 @@ static void test_scan(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),   cmocka_unit_test(test_times),
-        cmocka_unit_test(test_chat),    cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_dropped), cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_whole),    cmocka_unit_test(test_times),
+        cmocka_unit_test(test_chat),     cmocka_unit_test(test_chat_2025),
+        cmocka_unit_test(test_failures), cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_scan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
