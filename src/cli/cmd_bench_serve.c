@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#define LATE_MEAN_MS 1.0
+
 enum { RETRY_S = 5, READY_2025_S = 600, MAX_REPLY = 16 << 20 };
 
 static void print(base_str *text) {
@@ -357,11 +359,17 @@ static int run_load(cli_bench *b, base_err *err) {
     measure_reply *replies = base_calloc((size_t)b->samples.n + 1, sizeof *replies);
     b->load.progress = show_progress;
     b->load.progress_arg = &bar;
+    measure_lateness late = {0};
+    b->load.late = &late;
     int64_t wall_start_s = base_wall_s();
     cli_bar_begin(&bar, b->samples.n, cli_bool(b->o, "disable-tqdm"));
     double seconds = measure_load_run(b->client, &b->samples, &b->load, replies);
     cli_bar_end(&bar);
     int rc = report(b, replies, seconds, wall_start_s, err);
+    if (late.mean_ms > LATE_MEAN_MS)
+        base_warn("This process was itself late by %.1f ms in the mean and %.0f ms at most: the "
+                  "machine is too busy, and times are too long by as much",
+                  late.mean_ms, late.most_ms);
     free_replies(replies, b->samples.n);
     return rc;
 }

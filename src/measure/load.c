@@ -230,6 +230,20 @@ static void send_due(load *l, const double *due, int64_t start_ns) {
     }
 }
 
+enum { BEAT_NS = 10000000 };
+
+// Works until the next request is due or the next beat.
+static void work(load *l, int64_t next_due_ns, measure_lateness *late) {
+    int64_t beat_ns = base_now_ns() + BEAT_NS;
+    bool due_first = next_due_ns != 0 && next_due_ns < beat_ns;
+    measure_client_run(l->client, due_first ? next_due_ns : beat_ns);
+    double ms = (double)(base_now_ns() - beat_ns) * 1e-6;
+    if (due_first || ms < 0) // the latter: a signal
+        return;
+    late->mean_ms += (ms - late->mean_ms) / ++late->n;
+    late->most_ms = ms > late->most_ms ? ms : late->most_ms;
+}
+
 double measure_load_run(measure_client *client, const measure_samples *samples,
                         const measure_load_options *options, measure_reply *replies) {
     int n = samples->n;
@@ -243,6 +257,7 @@ double measure_load_run(measure_client *client, const measure_samples *samples,
     double *due = base_calloc((size_t)n + 1, sizeof *due);
     for (int i = 0; i < n; i++)
         replies[i] = (measure_reply){.prompt_tokens = -1, .output_tokens = -1};
+    measure_lateness late = {0};
     link_turns(&l);
     measure_arrivals_draw(&options->arrivals, n, due);
     int64_t start_ns = base_now_ns();
@@ -250,8 +265,10 @@ double measure_load_run(measure_client *client, const measure_samples *samples,
         send_due(&l, due, start_ns);
         int64_t next = l.n_due < n ? start_ns + (int64_t)(due[l.n_due] * 1e9) : 0;
         if (l.done < n && !interrupted(&l))
-            measure_client_run(client, next);
+            work(&l, next, &late);
     }
+    if (options->late != NULL)
+        *options->late = late;
     double seconds = (double)(base_now_ns() - start_ns) * 1e-9;
     for (int i = 0; i < n; i++)
         measure_stream_drop(&l.ones[i].stream); // what an interrupt left

@@ -24,6 +24,12 @@ void measure_arrivals_draw(const measure_arrivals *a, int n, double *due);
 // The rate at request `i` of `n`.
 double measure_arrivals_rate(const measure_arrivals *a, int i, int n);
 
+// How late this process itself was, by a beat every 10 ms: what is measured is too long by as much.
+typedef struct measure_lateness {
+    int n;
+    double mean_ms, most_ms;
+} measure_lateness;
+
 typedef enum { MEASURE_COMPLETIONS, MEASURE_CHAT } measure_api;
 
 typedef struct measure_load_options {
@@ -40,6 +46,7 @@ typedef struct measure_load_options {
     const volatile sig_atomic_t *interrupted; // may be NULL
     void (*progress)(void *arg, int done);    // called while requests end; may be NULL
     void *progress_arg;
+    measure_lateness *late; // filled; may be NULL
 } measure_load_options;
 
 // The body of a request.

@@ -1,4 +1,5 @@
 #include "measure/metrics.h"
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,8 +253,24 @@ void measure_metrics_free(measure_metrics *m) {
 // ---------------------------------------------------------------------------------------------
 // Failures
 
+// Reasons that differ in nothing but numbers behind the first colon ("line 1 column 200") are one.
+static int compare_reasons(const char *a, const char *b) {
+    for (bool behind = false;; a++, b++) {
+        while (behind && isdigit((unsigned char)a[0]) && isdigit((unsigned char)a[1]))
+            a++;
+        while (behind && isdigit((unsigned char)b[0]) && isdigit((unsigned char)b[1]))
+            b++;
+        bool same = behind && isdigit((unsigned char)*a) && isdigit((unsigned char)*b);
+        if (*a != *b && !same)
+            return (unsigned char)*a - (unsigned char)*b;
+        if (*a == '\0')
+            return 0;
+        behind = behind || *a == ':';
+    }
+}
+
 static int compare_texts(const void *a, const void *b) {
-    return strcmp(((const measure_reason *)a)->text, ((const measure_reason *)b)->text);
+    return compare_reasons(((const measure_reason *)a)->text, ((const measure_reason *)b)->text);
 }
 
 static int compare_counts(const void *a, const void *b) {
@@ -270,7 +287,7 @@ int measure_reasons_count(measure_reason **out, const measure_reply *replies, in
     }
     qsort(reasons, (size_t)failed, sizeof *reasons, compare_texts);
     for (int i = 0; i < failed; i++) {
-        if (kinds > 0 && strcmp(reasons[kinds - 1].text, reasons[i].text) == 0)
+        if (kinds > 0 && compare_reasons(reasons[kinds - 1].text, reasons[i].text) == 0)
             reasons[kinds - 1].count++;
         else
             reasons[kinds++] = reasons[i];

@@ -42,7 +42,8 @@ void measure_metrics_free(measure_metrics *m);
 // numpy.percentile(values, p) with its linear interpolation; `sorted` [n], n > 0.
 double measure_percentile(const double *sorted, size_t n, double p);
 
-// "HTTP 429: ..." -> how often; by falling count. `reasons` [n] point into the replies.
+// "HTTP 429: ..." -> how often; by falling count. Texts that differ in numbers alone are one
+// reason, shown by the first of them. They belong to the replies.
 typedef struct measure_reason {
     const char *text;
     int count;

@@ -327,6 +327,15 @@ static void test_failures(void **state) {
     measure_report_failures(&out, r, 4);
     assert_string_equal(out.data, "Failed requests by reason:\n       2  b\n       1  a\n");
     base_str_clear(&out);
+    measure_reply numbers[4] = {{.error = (char *)"HTTP 400: column 20 of x"},
+                                {.error = (char *)"HTTP 429: column 20 of x"},
+                                {.error = (char *)"HTTP 400: column 7 of x"},
+                                {.error = (char *)"HTTP 400: column 7 of y"}};
+    measure_report_failures(&out, numbers, 4);
+    assert_non_null(strstr(out.data, "       2  HTTP 400: column "));
+    assert_non_null(strstr(out.data, "       1  HTTP 429: column 20 of x\n"));
+    assert_non_null(strstr(out.data, "       1  HTTP 400: column 7 of y\n"));
+    base_str_clear(&out);
     measure_report_failures(&out, r + 2, 1);
     assert_int_equal(out.len, 0);
     base_str_free(&out);
