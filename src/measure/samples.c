@@ -75,19 +75,19 @@ int measure_samples_repeat(measure_samples *s, const measure_file_options *optio
     return 0;
 }
 
-int measure_samples_order(uint64_t **out, size_t n, const measure_file_options *options,
-                          base_err *err) {
+uint64_t *measure_samples_order(size_t n, const measure_file_options *options, base_err *err) {
     uint64_t *order = base_try_calloc(n + 1, sizeof *order);
-    if (order == NULL)
-        return out_of_memory(err);
+    if (order == NULL) {
+        out_of_memory(err);
+        return NULL;
+    }
     for (size_t i = 0; i < n; i++)
         order[i] = i;
     measure_mt m;
     measure_mt_seed_python(&m, options->seed);
     if (!options->skip_shuffle)
         measure_mt_shuffle(&m, order, n);
-    *out = order;
-    return 0;
+    return order;
 }
 
 static int add_line(measure_lines *lines, const char *text, size_t len, int number, base_err *err) {
@@ -116,7 +116,7 @@ static int add_line(measure_lines *lines, const char *text, size_t len, int numb
 
 static bool is_blank(const char *text, size_t len) {
     for (size_t i = 0; i < len; i++)
-        if (memchr(" \t\r", text[i], 3) == NULL)
+        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r')
             return false;
     return true;
 }

@@ -15,9 +15,9 @@ int measure_samples_add_text(measure_samples *s, const char *text, size_t len, i
 int measure_samples_repeat(measure_samples *s, const measure_file_options *options, int wanted,
                            base_err *err);
 
-// The order in which `n` entries of a file come.
-int measure_samples_order(uint64_t **out, size_t n, const measure_file_options *options,
-                          base_err *err);
+// The order in which `n` entries of a file come, as indices; NULL after BASE_ERR_RESOURCE. The
+// caller frees it.
+uint64_t *measure_samples_order(size_t n, const measure_file_options *options, base_err *err);
 
 // A file of JSON lines, all of them objects; empty lines are skipped. Released by
 // measure_lines_free.

@@ -332,19 +332,25 @@ static int repeat_conversations(reader *r, base_err *err) {
     return rc;
 }
 
-static int add_all(reader *r, const measure_lines *lines, base_err *err) {
-    uint64_t *order;
-    int rc = measure_samples_order(&order, lines->n, r->options, err);
-    if (rc != 0)
-        return rc;
+static int add_in_order(reader *r, const measure_lines *lines, const uint64_t *order,
+                        base_err *err) {
     r->starts = base_try_calloc(lines->n + 1, sizeof *r->starts);
     if (r->starts == NULL)
-        rc = base_fail(err, BASE_ERR_RESOURCE, "%s: out of memory", r->options->path);
+        return base_fail(err, BASE_ERR_RESOURCE, "%s: out of memory", r->options->path);
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < lines->n && !is_full(r); i++)
         rc = add_line(r, &lines->at[order[i]], err);
     if (rc == 0)
         rc = repeat_conversations(r, err);
     base_free(r->starts);
+    return rc;
+}
+
+static int add_all(reader *r, const measure_lines *lines, base_err *err) {
+    uint64_t *order = measure_samples_order(lines->n, r->options, err);
+    if (order == NULL)
+        return err->code;
+    int rc = add_in_order(r, lines, order, err);
     base_free(order);
     return rc;
 }

@@ -62,10 +62,10 @@ static int add_line(reader *r, const measure_line *line, measure_samples *out, b
 static int add_all(reader *r, const measure_lines *lines, measure_samples *out, base_err *err) {
     const measure_file_options *o = r->options;
     const int wanted = o->n > 0 ? o->n : (int)lines->n;
-    uint64_t *order;
-    int rc = measure_samples_order(&order, lines->n, o, err);
-    if (rc != 0)
-        return rc;
+    uint64_t *order = measure_samples_order(lines->n, o, err);
+    if (order == NULL)
+        return err->code;
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < lines->n && out->n < wanted; i++)
         rc = add_line(r, &lines->at[order[i]], out, err);
     if (rc == 0)

@@ -17,27 +17,28 @@ static bool is_usable(int prompt, int output, bool output_given) {
            prompt + output <= MAX_TOTAL;
 }
 
-// The indices of entries with two turns or more.
-static int list_entries(const json_t *root, const char *path, uint64_t **out, size_t *n,
-                        base_err *err) {
+// The indices of entries with two turns or more; NULL after an error. The caller frees the list.
+static uint64_t *list_entries(const json_t *root, const char *path, size_t *n, base_err *err) {
     const size_t size = json_array_size(root);
     uint64_t *list = base_try_calloc(size + 1, sizeof *list);
-    if (list == NULL)
-        return base_fail(err, BASE_ERR_RESOURCE, "%s: out of memory", path);
+    if (list == NULL) {
+        base_fail(err, BASE_ERR_RESOURCE, "%s: out of memory", path);
+        return NULL;
+    }
     *n = 0;
     for (size_t i = 0; i < size; i++) {
         const json_t *entry = json_array_get(root, i);
         const json_t *turns = json_object_get(entry, "conversations");
         if (!json_is_object(entry) || (turns != NULL && !json_is_array(turns))) {
+            base_fail(err, BASE_ERR_USAGE, "%s: [%zu]%s", path, i,
+                      turns != NULL ? ".conversations: not a list" : ": not an object");
             base_free(list);
-            return base_fail(err, BASE_ERR_USAGE, "%s: [%zu]%s", path, i,
-                             turns != NULL ? ".conversations: not a list" : ": not an object");
+            return NULL;
         }
         if (json_array_size(turns) >= 2)
             list[(*n)++] = i;
     }
-    *out = list;
-    return 0;
+    return list;
 }
 
 static int find_texts(const json_t *entry, uint64_t index, const char *path, const json_t *texts[2],
@@ -67,7 +68,7 @@ static int add_entries(measure_samples *out, const json_t *root, const uint64_t 
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < n && (o->n <= 0 || out->n < o->n); i++) {
         const uint64_t index = list[order[i]];
-        const json_t *texts[2];
+        const json_t *texts[2] = {NULL, NULL};
         rc = find_texts(json_array_get(root, index), index, o->path, texts, err);
         if (rc != 0)
             break;
@@ -90,13 +91,12 @@ static int add_all(measure_samples *out, const json_t *root, const token_vocab *
                    const measure_file_options *o, base_err *err) {
     if (!json_is_array(root))
         return base_fail(err, BASE_ERR_USAGE, "%s: not a list", o->path);
-    uint64_t *list = NULL, *order = NULL;
-    size_t n = 0;
-    int rc = list_entries(root, o->path, &list, &n, err);
-    if (rc == 0)
-        rc = measure_samples_order(&order, n, o, err);
-    if (rc == 0)
-        rc = add_entries(out, root, list, order, n, vocab, o, err);
+    size_t n;
+    uint64_t *list = list_entries(root, o->path, &n, err);
+    if (list == NULL)
+        return err->code;
+    uint64_t *order = measure_samples_order(n, o, err);
+    int rc = order == NULL ? err->code : add_entries(out, root, list, order, n, vocab, o, err);
     if (rc == 0)
         rc = measure_samples_repeat(out, o, o->n, err);
     base_free(list);
