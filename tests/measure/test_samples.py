@@ -206,6 +206,33 @@ def test_sharegpt(made, tmp_path, folder, reference, conversations, n, output_le
     assert triples(found) == expected
 
 
+@pytest.fixture(scope="module")
+def of_length(reference):
+    def make(n):
+        text = "a" + " a" * (n - 1)
+        assert len(reference.encode(text, ALLOW_SPECIAL)) == n
+        return text
+
+    return make
+
+
+def test_sharegpt_bounds(made, tmp_path, folder, of_length):
+    path = tmp_path / "s.json"
+
+    def lengths(pairs, output_len=0):
+        entries = [{"conversations": [{"value": of_length(n)} for n in pair]} for pair in pairs]
+        path.write_text(json.dumps(entries))
+        rows = made(folder, "sharegpt", path, 99, output_len, 0, "no-shuffle", "no-oversample")
+        return [(row["prompt_len"], row["output_len"]) for row in rows]
+
+    good = [(4, 4), (1024, 4), (1024, 1024), (4, 2044)]
+    bad = [(3, 4), (4, 3), (1025, 4), (1024, 1025), (4, 2045)]
+    assert lengths(good + bad) == good
+    # A length that was given may be short, and stands for the answer's.
+    assert lengths([(3, 9), (4, 1), (1024, 9000)], 1) == [(4, 1), (1024, 1)]
+    assert lengths([(4, 4), (1024, 4), (1023, 4)], 1025) == [(4, 1025), (1023, 1025)]
+
+
 TURN = {"from": "human", "value": "one two three four five six"}
 
 
