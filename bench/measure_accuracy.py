@@ -3,13 +3,16 @@
 
     bench/measure_accuracy.py [--streams N]... [--rate R] [--tokens N]
 
-For each number of streams it prints what was measured, what the script of the server says, and the
-ratio of both. Requests come at --rate, because a thousand at one moment measure how fast the server
-accepts them. A busy machine makes servers late, and then these numbers say so.
+For each number of streams it prints what was measured, what the script of the server says, the
+ratio of both, and where there is build/bench/stream_times (make bench) what a bare epoll loop
+measures of the same streams: what it has, too, is the server's delay and not the client's. Requests
+come at --rate, because a thousand at one moment (--rate inf) measure how fast the server accepts
+them. A busy machine makes servers late, and then these numbers say so.
 """
 
 import argparse
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -61,12 +64,23 @@ def measure(folder, port, streams, rate, tokens):
     return json.loads(result.read_text())
 
 
+def measure_bare(port, streams, rate, tokens):
+    """What bare reads find."""
+    program = ROOT / "build" / "bench" / "stream_times"
+    if not program.exists():
+        return {}
+    done = subprocess.run([program, port, str(streams), str(rate), str(tokens)], check=True,
+                          capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
 def expect(streams, rate, tokens):
     """What a client without any delay would measure."""
     ttft, gap = PREFILL_MS + STEP_MS, STEP_MS
     latency = ttft + (tokens - 1) * gap
     duration = streams / rate + latency / 1000
-    overlap = min(streams, int(latency / 1000 * rate + 1e-9) + (latency / 1000 * rate % 1 > 0))
+    busy = latency / 1000 * rate
+    overlap = streams if busy >= streams else math.ceil(busy - 1e-9)
     expected = {"duration": duration, "request_throughput": streams / duration,
                 "output_throughput": streams * tokens / duration,
                 "max_concurrent_requests": overlap}
@@ -89,9 +103,12 @@ def main():
                 result = measure(folder, port, streams, options.rate, options.tokens)
                 print(f"{streams} streams, {result['completed']} completed, "
                       f"{result['failed']} failed")
+                bare = measure_bare(port, streams, options.rate, options.tokens)
                 for key, want in expect(streams, options.rate, options.tokens).items():
                     got = result[key]
-                    print(f"  {key:28} {got:12.3f} expected {want:12.3f} ratio {got / want:.4f}")
+                    other = f" bare reads {bare[key]:12.3f}" if key in bare else ""
+                    print(f"  {key:28} {got:12.3f} expected {want:12.3f} ratio {got / want:.4f}"
+                          f"{other}")
         finally:
             server.terminate()
             server.wait()
