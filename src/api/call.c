@@ -98,7 +98,7 @@ int api_call_parse(api_call **out, api_kind kind, const api_options *o, const ch
     *out = NULL;
     *error = (api_error){0};
     int rc = kind == API_CHAT ? api_body_parse_chat(&json, body, len, error)
-                              : api_body_parse(&json, body, len, error);
+                              : api_body_parse_prompt(&json, body, len, error);
     if (rc)
         return rc;
     rc = api_call_parse_json(out, kind, API_OPENAI, o, json, request_id, error);

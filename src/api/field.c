@@ -84,14 +84,16 @@ int api_body_parse_chat(json_t **out, const char *body, size_t len, api_error *e
     return rc;
 }
 
-int api_body_parse(json_t **out, const char *body, size_t len, api_error *error) {
+typedef json_t *(*parser)(const char *text, size_t len, const char *what, int code, base_err *err);
+
+static int parse(json_t **out, const char *body, size_t len, parser parse_json, api_error *error) {
     *out = NULL;
     base_err err = {0};
     if (len == 0)
         return api_fail(error, 400, "", "The request has no body; a JSON object is expected.");
     if (!few_values(body, len))
         return api_fail(error, 400, "", "The body has too many JSON values.");
-    json_t *json = base_json_parse(body, len, "The body is not valid JSON", BASE_ERR_USAGE, &err);
+    json_t *json = parse_json(body, len, "The body is not valid JSON", BASE_ERR_USAGE, &err);
     if (!json)
         return api_fail(error, 400, "", "%s", err.message);
     if (!json_is_object(json)) {
@@ -100,6 +102,37 @@ int api_body_parse(json_t **out, const char *body, size_t len, api_error *error)
     }
     *out = json;
     return 0;
+}
+
+int api_body_parse(json_t **out, const char *body, size_t len, api_error *error) {
+    return parse(out, body, len, base_json_parse, error);
+}
+
+// Recursion is bounded by the parser's bound on nesting.
+static bool has_nul(const json_t *value) {
+    const char *key;
+    json_t *item;
+    size_t i;
+    if (json_is_string(value))
+        return memchr(json_string_value(value), '\0', json_string_length(value)) != NULL;
+    json_object_foreach((json_t *)value, key, item) if (has_nul(item)) return true;
+    json_array_foreach(value, i, item) if (has_nul(item)) return true;
+    return false;
+}
+
+int api_body_parse_prompt(json_t **out, const char *body, size_t len, api_error *error) {
+    const char *name;
+    json_t *value;
+    int rc = parse(out, body, len, base_json_parse_nul, error);
+    json_object_foreach(*out, name, value) {
+        if (rc == 0 && strcmp(name, "prompt") != 0 && has_nul(value))
+            rc = api_fail(error, 400, name, "%s: must not have the character U+0000", name);
+    }
+    if (rc) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return rc;
 }
 
 json_t *api_field_get(const api_object *o, const char *name) {

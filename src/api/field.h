@@ -17,8 +17,10 @@ typedef struct api_object {
 // A request's body, which must be an object. Its number of values is bounded as well, because a
 // parsed one takes far more memory than its text. The caller owns the result (json_decref).
 int api_body_parse(json_t **out, const char *body, size_t len, api_error *error);
-// The same, but NUL and halves of surrogate pairs in strings are read as U+FFFD. Conversations have
-// them where agents print what is no text, or cut it, and would end there.
+// The same, but the field "prompt" may have NUL in its strings: each byte of it counts.
+int api_body_parse_prompt(json_t **out, const char *body, size_t len, api_error *error);
+// As the first, but NUL and halves of surrogate pairs in strings are read as U+FFFD. Conversations
+// have them where agents print what is no text, or cut it, and would end there.
 int api_body_parse_chat(json_t **out, const char *body, size_t len, api_error *error);
 
 // The field's value; NULL when it is absent or null.

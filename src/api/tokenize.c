@@ -124,13 +124,17 @@ static int detokenize(const api_options *o, const api_object *body, base_str *re
 
 typedef int (*handler)(const api_options *o, const api_object *body, base_str *reply);
 
+// Both kinds of prompts come in the same field's place, so the body is read as a text's first.
 static int handle(handler f, const api_options *o, const char *text, size_t len, base_str *reply,
                   api_error *error) {
     json_t *json;
     *error = (api_error){0};
-    int rc = api_body_parse(&json, text, len, error);
+    int rc = api_body_parse_prompt(&json, text, len, error);
+    if (rc)
+        rc = api_body_parse_chat(&json, text, len, error);
     if (rc)
         return rc;
+    *error = (api_error){0};
     rc = f(o, &(api_object){.json = json, .error = error}, reply);
     json_decref(json);
     return rc;

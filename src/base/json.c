@@ -75,25 +75,27 @@ static void write_reals(base_str *out, const char *text, size_t len) {
     base_str_add(out, text + copied, len - copied);
 }
 
-static json_t *load(const char *text, size_t len, json_error_t *e) {
-    enum { FLAGS = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY };
+enum { FLAGS = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY };
+
+static json_t *load(const char *text, size_t len, size_t flags, json_error_t *e) {
     text = len > 0 ? text : "";
-    json_t *value = json_loadb(text, len, FLAGS, e);
+    json_t *value = json_loadb(text, len, flags, e);
     if (value || json_error_code(e) != json_error_numeric_overflow)
         return value;
     // Whether and where there is an error is for the text as it came to say.
-    value = json_loadb(text, len, FLAGS | JSON_DECODE_INT_AS_REAL, e);
+    value = json_loadb(text, len, flags | JSON_DECODE_INT_AS_REAL, e);
     if (!value)
         return NULL;
     json_decref(value);
     base_str reals = {0};
     write_reals(&reals, text, len);
-    value = json_loadb(reals.data, reals.len, FLAGS, e);
+    value = json_loadb(reals.data, reals.len, flags, e);
     base_str_free(&reals);
     return value;
 }
 
-json_t *base_json_parse(const char *text, size_t len, const char *what, int code, base_err *err) {
+static json_t *parse(const char *text, size_t len, size_t flags, const char *what, int code,
+                     base_err *err) {
     int line, column;
     if (!depth_ok(text, len, &line, &column)) {
         base_fail(err, code, "%s: line %d column %d: nested more than %d levels deep", what, line,
@@ -101,10 +103,19 @@ json_t *base_json_parse(const char *text, size_t len, const char *what, int code
         return NULL;
     }
     json_error_t e;
-    json_t *value = load(text, len, &e);
+    json_t *value = load(text, len, flags, &e);
     if (value == NULL)
         base_fail(err, code, "%s: line %d column %d: %s", what, e.line, e.column, e.text);
     return value;
+}
+
+json_t *base_json_parse(const char *text, size_t len, const char *what, int code, base_err *err) {
+    return parse(text, len, FLAGS, what, code, err);
+}
+
+json_t *base_json_parse_nul(const char *text, size_t len, const char *what, int code,
+                            base_err *err) {
+    return parse(text, len, FLAGS | JSON_ALLOW_NUL, what, code, err);
 }
 
 // A power of two has twice the room above it that it has below, so the shortest text that reads

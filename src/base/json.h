@@ -11,6 +11,9 @@
 // Parses `text`. On error returns NULL and fills `err` with code `code` and "WHAT: line L column C:
 // reason". The caller owns the result (json_decref).
 json_t *base_json_parse(const char *text, size_t len, const char *what, int code, base_err *err);
+// The same, but strings (not keys) may have NUL in them: their lengths count.
+json_t *base_json_parse_nul(const char *text, size_t len, const char *what, int code,
+                            base_err *err);
 
 // Appends a finite double with the fewest digits that read back equal ("0.6", "1e-05", "3.0").
 void base_json_add_double(base_str *out, double value);

@@ -11,6 +11,10 @@ typedef struct fit {
     int status; // -1: not there yet
 } fit;
 
+static bool is_interrupted(const fit *f) {
+    return f->interrupted != NULL && *f->interrupted;
+}
+
 static void take_data(void *arg, const char *data, size_t len, int64_t at_ns) {
     (void)at_ns;
     fit *f = arg;
@@ -34,11 +38,11 @@ static json_t *post(fit *f, const char *path) {
     base_str_clear(&f->reply);
     f->status = -1;
     measure_client_start(f->client, &request);
-    while (f->status < 0 && (f->interrupted == NULL || !*f->interrupted))
+    while (f->status < 0 && !is_interrupted(f))
         measure_client_run(f->client, 0);
     if (f->status != 200)
         return NULL;
-    return base_json_parse(f->reply.data, f->reply.len, path, BASE_ERR_RESOURCE, NULL);
+    return base_json_parse_nul(f->reply.data, f->reply.len, path, BASE_ERR_RESOURCE, NULL);
 }
 
 static void begin_body(fit *f) {
@@ -52,7 +56,7 @@ static json_t *tokenize(fit *f, const measure_sample *sample) {
     begin_body(f);
     base_str_adds(&f->body, ", \"prompt\": ");
     base_json_add_string(&f->body, sample->prompt, sample->prompt_bytes);
-    base_str_adds(&f->body, "}");
+    base_str_adds(&f->body, ", \"add_special_tokens\": false}");
     json_t *reply = post(f, "/tokenize");
     json_t *ids = json_incref(json_object_get(reply, "tokens"));
     json_decref(reply);
@@ -76,40 +80,47 @@ static bool cut(fit *f, measure_sample *sample, const json_t *ids, size_t n) {
     if (good) {
         base_free(sample->prompt);
         sample->prompt_bytes = json_string_length(text);
-        sample->prompt = base_strndup(json_string_value(text), sample->prompt_bytes);
+        sample->prompt = base_alloc(sample->prompt_bytes + 1); // it may have NUL in it
+        memcpy(sample->prompt, json_string_value(text), sample->prompt_bytes + 1);
     }
     json_decref(reply);
     return good;
 }
 
-static int fit_one(fit *f, measure_sample *sample, base_err *err) {
+// False if the server does not answer.
+static bool fit_one(fit *f, measure_sample *sample) {
     json_t *ids = tokenize(f, sample);
     size_t wanted = (size_t)sample->prompt_len;
     bool good = ids != NULL;
     if (good && json_array_size(ids) > wanted)
         good = cut(f, sample, ids, wanted);
     json_decref(ids);
-    if (good || (f->interrupted != NULL && *f->interrupted))
-        return 0;
-    return base_fail(err, BASE_ERR_RESOURCE,
-                     "the server counts the tokens of prompts otherwise than --tokenizer, and then "
-                     "its /tokenize or /detokenize failed with status %d",
-                     f->status);
+    return good;
 }
 
-int measure_samples_fit(measure_samples *samples, measure_client *client, const char *model,
-                        const volatile sig_atomic_t *interrupted, base_err *err) {
+static void fit_all(fit *f, measure_samples *samples) {
+    int n_left = 0;
+    for (int i = 0; i < samples->n && !is_interrupted(f); i++)
+        n_left += !fit_one(f, &samples->at[i]);
+    if (n_left > 0 && !is_interrupted(f))
+        base_warn("%d prompts keep their length, because the server gave no answer", n_left);
+}
+
+void measure_samples_fit(measure_samples *samples, measure_client *client, const char *model,
+                         const volatile sig_atomic_t *interrupted) {
     fit f = {.client = client, .model = model, .interrupted = interrupted};
     json_t *ids = samples->n > 0 ? tokenize(&f, &samples->at[0]) : NULL;
-    bool fits = ids == NULL || (int)json_array_size(ids) == samples->at[0].prompt_len;
-    int rc = 0;
-    if (!fits)
-        base_warn("The server finds %zu tokens in a prompt of %d; prompts are cut to what it finds",
-                  json_array_size(ids), samples->at[0].prompt_len);
+    int expected = samples->n > 0 ? samples->at[0].prompt_len : 0;
+    if (ids == NULL && !is_interrupted(&f)) {
+        base_warn("/tokenize unavailable (HTTP %d): whether the server counts prompts as this "
+                  "tokenizer does is not known",
+                  f.status);
+    } else if (ids != NULL && (int)json_array_size(ids) != expected) {
+        base_warn("tokenizer mismatch (server=%zu, expected=%d), re-aligning prompts",
+                  json_array_size(ids), expected);
+        fit_all(&f, samples);
+    }
     json_decref(ids);
-    for (int i = 0; i < samples->n && !fits && rc == 0; i++)
-        rc = fit_one(&f, &samples->at[i], err);
     base_str_free(&f.body);
     base_str_free(&f.reply);
-    return rc;
 }

@@ -176,3 +176,21 @@ def test_the_lines_the_server_prints(server):
     )
     assert done.returncode == 0, done.stderr
     assert "ChatCompletionMessage(" in done.stdout
+
+
+def test_prompts_with_nul(server):
+    """Random prompts of benchmarks have the token of the byte 0 in them, too."""
+    text = "a\u0000b"
+    status, reply = server.post("/tokenize", {"prompt": text})
+    assert status == 200 and reply["prompt"] == text
+    ids = reply["tokens"]
+    status, reply = server.post("/detokenize", {"tokens": ids})
+    assert status == 200 and reply["prompt"] == text
+    for prompt, count in ((text, 1), ([text, "a"], 2)):
+        status, reply = server.post(
+            "/v1/completions", {"prompt": prompt, "max_tokens": 1, "echo": True}
+        )
+        assert status == 200 and len(reply["choices"]) == count
+        assert reply["choices"][0]["text"].startswith(text)
+    status, reply = server.post("/tokenize", {"messages": [{"role": "user", "content": text}]})
+    assert status == 200 and "a\ufffdb" in reply["prompt"]
