@@ -101,7 +101,10 @@ def test_end_of_sequence_does_not_end(bench):
 
 def test_sharegpt(bench, tmp_path):
     source = random.Random(1)
-    text = lambda: " ".join(source.choice(["so", "it", "goes", "on"]) for _ in range(9))  # noqa: E731
+
+    def text():
+        return " ".join(source.choice(["so", "it", "goes", "on"]) for _ in range(9))
+
     path = tmp_path / "s.json"
     path.write_text(json.dumps([{"conversations": [{"value": text()}, {"value": text()}]}
                                 for _ in range(5)]))
@@ -194,7 +197,8 @@ def test_latency(bench, tiny, tmp_path):
     percents = [10, 25, 50, 75, 90, 99]
     assert list(result["percentiles"]) == [str(p) for p in percents]
     assert list(result["percentiles"].values()) == pytest.approx(np.percentile(seconds, percents))
-    assert list(result)[:5] == ["model_id", "avg_latency", "std_latency", "latencies", "percentiles"]
+    keys = ["model_id", "avg_latency", "std_latency", "latencies", "percentiles"]
+    assert list(result)[:5] == keys
     lines = done.stdout.splitlines()
     expected = ["Warming up...", f"Avg latency: {result['avg_latency']} seconds",
                 f"Std latency: {result['std_latency']} seconds"]

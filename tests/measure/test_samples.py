@@ -94,7 +94,8 @@ class Maker:
             if not self.old:
                 prefix = self.settle(prefix, prefix_len)[1]
         for i in range(n):
-            inner = [self.allowed[(offsets[i] + i + j) % len(self.allowed)] for j in range(in_lens[i])]
+            start, size = offsets[i] + i, len(self.allowed)
+            inner = [self.allowed[(start + j) % size] for j in range(in_lens[i])]
             text, ids = self.settle(prefix + inner, prefix_len + int(in_lens[i]))
             yield text, len(ids), int(out_lens[i])
 
@@ -153,7 +154,8 @@ def test_wrong_random(samples, tiny, case, word):
 
 # sharegpt ------------------------------------------------------------------------------------
 
-WORDS = "alpha beta 你好 <|im_end|> [EOS] if (x) { return 1; } naïve 🙂 <|reserved_token_600|>".split(" ")
+WORDS = "alpha beta 你好 <|im_end|> [EOS] if (x) { return 1; } naïve 🙂 <|reserved_token_600|>"
+WORDS = WORDS.split(" ")
 
 
 def words(source, n):
@@ -341,7 +343,8 @@ CHAT = {
     "tools": TOOLS,
     "messages": [
         {"role": "system", "content": "You look."},
-        {"role": "user", "content": [{"type": "text", "text": "Where"}, {"type": "text", "text": "?"}]},
+        {"role": "user",
+         "content": [{"type": "text", "text": "Where"}, {"type": "text", "text": "?"}]},
         {"role": "assistant", "content": None, "reasoning_content": "Look twice.",
          "tool_calls": [call(0, '{"at": 1}'), call(1, '{"at": 2}')]},
         {"role": "tool", "tool_call_id": "functions.look:0", "content": "a wall"},
@@ -351,8 +354,14 @@ CHAT = {
         {"role": "assistant", "content": "Bye."},
     ],
 }
-PLAIN = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"},
-                      {"role": "user", "content": "No."}, {"role": "assistant", "content": "Well."}]}
+PLAIN = {
+    "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "No."},
+        {"role": "assistant", "content": "Well."},
+    ]
+}
 
 
 def write_lines(path, rows):
@@ -418,20 +427,21 @@ def test_agent_counts_requests(made, tmp_path, tiny):
         ({"messages": []}, "messages: not a list of messages"),
         ({"messages": [3]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+         "messages[0].content"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "messages: no turn"),
-        ({"messages": [{"role": "user", "content": "a"}]}, "no length was given"),
+        ({"messages": [{"role": "user", "content": "a"}]},
+         "messages[0].role: no answer follows, and no length was given"),
         ({"messages": [{"role": "user", "content": "a"}], "tools": {}}, "tools: not a list"),
         ({"messages": [{"role": "user", "content": "a"}], "tools": [1]}, "tools[0]: not an object"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "x"}}]}]},
          "messages[0].tool_calls"),
-        ({"messages": [{"role": "assistant", "tool_calls": 1}]}, "messages[0].tool_calls: not a list"),
+        ({"messages": [{"role": "assistant", "tool_calls": 1}]},
+         "messages[0].tool_calls: not a list"),
     ],
 )
 def test_wrong_agent(samples, tmp_path, tiny, row, message):
     path = write_lines(tmp_path / "a.jsonl", [PLAIN, row])
     done = samples(tiny, "agent", path, 10, 0, 0, "no-shuffle")
-    assert done.returncode == 64 and "a.jsonl:2: " + message in done.stderr or (
-        "a.jsonl:2: messages[0].role: no answer" in done.stderr and "no length" in message
-    ), done.stderr
+    assert done.returncode == 64 and "a.jsonl:2: " + message in done.stderr, done.stderr
     assert done.stdout == ""
