@@ -96,6 +96,8 @@ static void get(cli_bench *b, const char *path, whole_reply *reply) {
 // What the server calls its first model, and where it has it from.
 static int ask_for_model(cli_bench *b, base_err *err) {
     whole_reply reply = {0};
+    puts("Model not specified, fetching first model from server...");
+    fflush(stdout);
     get(b, "/v1/models", &reply);
     int rc = 0;
     json_t *models = NULL;
@@ -117,6 +119,7 @@ static int ask_for_model(cli_bench *b, base_err *err) {
     if (rc == 0) {
         b->served = base_strdup(id);
         b->model = base_strdup(root != NULL ? root : id);
+        printf("First model name: %s, first model id: %s\n", b->served, b->model);
     }
     json_decref(models);
     base_str_free(&reply.body);
@@ -230,11 +233,9 @@ static int check_ready(cli_bench *b, base_err *err) {
 }
 
 // Random prompts are to have their lengths where they are counted: in the server.
-static int fit_samples(cli_bench *b, base_err *err) {
-    bool random = strcmp(cli_string(b->o, "dataset-name"), "random") == 0;
-    if (!random || b->compat_2025 || b->load.api == MEASURE_CHAT)
-        return 0;
-    return measure_samples_fit(&b->samples, b->client, b->served, &cli_interrupted, err);
+static void fit_samples(cli_bench *b) {
+    if (strcmp(cli_string(b->o, "dataset-name"), "random") == 0 && !b->compat_2025)
+        measure_samples_fit(&b->samples, b->client, b->served, &cli_interrupted);
 }
 
 static void warm_up(cli_bench *b) {
@@ -389,9 +390,8 @@ static int run_all(cli_bench *b, base_err *err) {
     signal(SIGPIPE, SIG_IGN);
     cli_interrupt_running();
     b->load.interrupted = &cli_interrupted;
-    rc = check_ready(b, err);
-    if (rc == 0)
-        rc = fit_samples(b, err);
+    fit_samples(b);
+    rc = cli_interrupted ? 0 : check_ready(b, err);
     if (rc == 0 && !cli_interrupted)
         warm_up(b);
     if (rc == 0 && !cli_interrupted)

@@ -7,9 +7,9 @@
 #include <signal.h>
 
 // Asks the server's /tokenize for the first prompt. If it counts otherwise, every prompt is cut to
-// its length with /tokenize and /detokenize, as vLLM does it for random prompts. A server without
-// these routes is left alone. `interrupted` may be NULL.
-int measure_samples_fit(measure_samples *samples, measure_client *client, const char *model,
-                        const volatile sig_atomic_t *interrupted, base_err *err);
+// its length with /tokenize and /detokenize, as vLLM does it for random prompts; those for which
+// the server does not answer stay as they are. `interrupted` may be NULL.
+void measure_samples_fit(measure_samples *samples, measure_client *client, const char *model,
+                         const volatile sig_atomic_t *interrupted);
 
 #endif

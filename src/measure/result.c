@@ -75,7 +75,7 @@ static int add_metadata(base_str *out, const measure_result *r, base_err *err) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// What --save-detailed adds: a list with a member for each request.
+// Lists with a member for each request.
 
 typedef void (*add_one)(base_str *out, const measure_result *r, int i);
 
@@ -128,22 +128,26 @@ static void one_error(base_str *out, const measure_result *r, int i) {
     base_json_add_string(out, error, strlen(error));
 }
 
-static void add_details(base_str *out, const measure_result *r) {
+// The keys in vLLM's order, and which of them are there without details, too.
+static void add_lists(base_str *out, const measure_result *r) {
     static const struct {
         const char *key;
         add_one add;
+        bool always;
     } lists[] = {
-        {"input_lens", one_input},
-        {"output_lens", one_output},
-        {"ttfts", one_ttft},
-        {"itls", one_itl},
-        {"start_times", one_start},
-        {"latencies", one_latency},
-        {"queue_times", one_queue_time},
-        {"generated_texts", one_text},
-        {"errors", one_error},
+        {"input_lens", one_input, false},
+        {"output_lens", one_output, false},
+        {"ttfts", one_ttft, false},
+        {"itls", one_itl, false},
+        {"latencies", one_latency, true},
+        {"start_times", one_start, false},
+        {"queue_times", one_queue_time, true},
+        {"generated_texts", one_text, false},
+        {"errors", one_error, false},
     };
     for (size_t k = 0; k < sizeof lists / sizeof *lists; k++) {
+        if (!lists[k].always && !r->detailed)
+            continue;
         add_key(out, lists[k].key);
         base_str_adds(out, "[");
         for (int i = 0; i < r->samples->n; i++) {
@@ -215,8 +219,11 @@ static void add_numbers(base_str *out, const measure_result *r) {
         add_text(out, "request_goodput", NULL);
     add_double(out, "output_throughput", m->output_throughput);
     add_double(out, "total_token_throughput", m->total_throughput);
+    add_lists(out, r);
     add_double(out, "max_output_tokens_per_s", m->peak_output);
     add_integer(out, "max_concurrent_requests", m->peak_concurrent);
+    add_integer(out, "max_overlapping_requests", m->peak_overlapping);
+    add_double(out, "rtfx", 0);
 }
 
 int measure_result_make(base_str *out, const measure_result *r, base_err *err) {
@@ -238,11 +245,15 @@ int measure_result_make(base_str *out, const measure_result *r, base_err *err) {
         add_integer(out, "max_concurrency", load->max_concurrency);
     else
         add_text(out, "max_concurrency", NULL);
+    if (load->arrivals.ramp != MEASURE_STEADY) {
+        add_text(out, "ramp_up_strategy",
+                 load->arrivals.ramp == MEASURE_LINEAR ? "linear" : "exponential");
+        add_integer(out, "ramp_up_start_rps", (int64_t)load->arrivals.ramp_start);
+        add_integer(out, "ramp_up_end_rps", (int64_t)load->arrivals.ramp_end);
+    }
     add_numbers(out, r);
     if (load->arrivals.ramp != MEASURE_STEADY)
         add_rate_events(out, r);
-    if (r->detailed)
-        add_details(out, r);
     for (int k = 0; k < MEASURE_KINDS; k++) {
         if (r->options->shown[k])
             add_statistics(out, r, k);
