@@ -111,7 +111,7 @@ static double peak_output(const measure_reply *replies, int n, const span *s) {
     return most;
 }
 
-// Requests that touch a second, though they may not overlap.
+// As in vLLM 0.11 (and 0.33): requests that touch a second, though they may not overlap.
 static int peak_in_buckets(const measure_reply *replies, int n, const span *s) {
     double *counts = base_calloc(s->n_buckets + 1, sizeof *counts);
     for (int i = 0; i < n; i++) {
@@ -235,8 +235,8 @@ void measure_metrics_make(measure_metrics *out, const measure_samples *samples,
     if (out->completed > 0) {
         span s = find_span(replies, n);
         out->peak_output = peak_output(replies, n, &s);
-        out->peak_concurrent = peak_in_buckets(replies, n, &s);
-        out->peak_overlapping = peak_exact(replies, n);
+        out->peak_concurrent =
+            options->compat_2025 ? peak_in_buckets(replies, n, &s) : peak_exact(replies, n);
     }
     for (int k = 0; k < MEASURE_KINDS; k++) {
         make_stat(&out->stats[k], &c.kinds[k], options);

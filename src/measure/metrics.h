@@ -14,7 +14,7 @@ typedef struct measure_metrics_options {
     double percentiles[MEASURE_MAX_PERCENTILES];
     int n_percentiles;
     double goodput_ms[MEASURE_KINDS]; // the most a good request may take; negative: no limit
-    bool compat_2025;                 // prompt lengths as counted here
+    bool compat_2025; // prompt lengths as counted here; concurrency in buckets of a second
 } measure_metrics_options;
 
 // Of all values of a kind, in ms. Without values all are 0.
@@ -28,9 +28,8 @@ typedef struct measure_metrics {
     double duration;                   // seconds
     int64_t total_input, total_output; // tokens
     double request_throughput, goodput, output_throughput, total_throughput; // a second
-    double peak_output;   // chunks in the second with the most of them
-    int peak_concurrent;  // requests that touch the second with the most of them
-    int peak_overlapping; // requests at one moment
+    double peak_output; // chunks in the second with the most of them
+    int peak_concurrent;
     measure_stat stats[MEASURE_KINDS];
     int *input_lens, *output_lens; // [n] of each request; output 0 where it failed
 } measure_metrics;

@@ -222,7 +222,6 @@ static void add_numbers(base_str *out, const measure_result *r) {
     add_lists(out, r);
     add_double(out, "max_output_tokens_per_s", m->peak_output);
     add_integer(out, "max_concurrent_requests", m->peak_concurrent);
-    add_integer(out, "max_overlapping_requests", m->peak_overlapping);
     add_double(out, "rtfx", 0);
 }
 
