@@ -94,8 +94,8 @@ bool cli_has(const cli_options *o, const char *name);     // given, or has a def
 bool cli_given(const cli_options *o, const char *name);   // by flag, environment or file
 bool cli_flagged(const cli_options *o, const char *name); // by flag
 bool cli_bool(const cli_options *o, const char *name);
-int64_t cli_int(const cli_options *o, const char *name); // INT and COUNT; a word reads as -1
-double cli_float(const cli_options *o, const char *name); // a word ("inf") reads as infinity
+int64_t cli_int(const cli_options *o, const char *name);        // INT and COUNT; a word reads as -1
+double cli_float(const cli_options *o, const char *name);       // a word ("inf") reads as infinity
 const char *cli_string(const cli_options *o, const char *name); // any type but lists, as written
 const char *const *cli_strings(const cli_options *o, const char *name, int *n);
 const base_ids *cli_ids(const cli_options *o, const char *name);
